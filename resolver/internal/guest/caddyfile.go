@@ -1,0 +1,42 @@
+// Package guest holds what the resolvers that are Caddy modules share.
+package guest
+
+import (
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// Values reads one or more arguments of the subdirective under the cursor into
+// dst. A repeated subdirective, an empty argument or none is an error.
+func Values(d *caddyfile.Dispenser, dst *[]string) error {
+	name := d.Val()
+	if len(*dst) > 0 {
+		return d.Errf("%s is already given", name)
+	}
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.ArgErr()
+	}
+	if slices.Contains(args, "") {
+		return d.Errf("%s has an empty argument", name)
+	}
+	*dst = args
+	return nil
+}
+
+// Value is Values for exactly one argument.
+func Value(d *caddyfile.Dispenser, dst *string) error {
+	var args []string
+	if *dst != "" {
+		args = []string{*dst}
+	}
+	if err := Values(d, &args); err != nil {
+		return err
+	}
+	if len(args) > 1 {
+		return d.ArgErr()
+	}
+	*dst = args[0]
+	return nil
+}

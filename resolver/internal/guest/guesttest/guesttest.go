@@ -1,0 +1,77 @@
+// Package guesttest loads resolvers for tests as Caddy loads them.
+package guesttest
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/voyo-music/caddy-voyo/resolver"
+)
+
+const namespace = "http.voyo.resolvers."
+
+// Track is the track that tests ask for.
+const Track = resolver.ID("OSBan_sH_b8")
+
+// Assets of Track.
+var (
+	Audio    = resolver.Asset{ID: Track, Kind: resolver.Stream, Type: resolver.Audio, Bitrate: resolver.HighBitrate}
+	LowAudio = resolver.Asset{ID: Track, Kind: resolver.Stream, Type: resolver.Audio, Bitrate: resolver.LowBitrate}
+	Video    = resolver.Asset{ID: Track, Kind: resolver.Stream, Type: resolver.Video, Bitrate: resolver.HighBitrate}
+	LowVideo = resolver.Asset{ID: Track, Kind: resolver.Stream, Type: resolver.Video, Bitrate: resolver.LowBitrate}
+	Art      = resolver.Asset{ID: Track, Kind: resolver.Art, Image: "maxresdefault"}
+)
+
+// Adapt returns the JSON of a resolver's Caddyfile segment, which begins with
+// its name.
+func Adapt(segment string) (string, error) {
+	d := caddyfile.NewTestDispenser(segment)
+	d.Next()
+	module, err := caddyfile.UnmarshalModule(d, namespace+d.Val())
+	if err != nil {
+		return "", err
+	}
+	config, err := json.Marshal(module)
+	return string(config), err
+}
+
+// Load loads a resolver from its Caddyfile segment, by way of JSON.
+func Load(t *testing.T, segment string) (resolver.Resolver, error) {
+	t.Helper()
+	config, err := Adapt(segment)
+	if err != nil {
+		t.Fatalf("adapting: %v", err)
+	}
+	d := caddyfile.NewTestDispenser(segment)
+	d.Next()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	t.Cleanup(cancel)
+	module, err := ctx.LoadModuleByID(namespace+d.Val(), json.RawMessage(config))
+	if err != nil {
+		return nil, err
+	}
+	return module.(resolver.Resolver), nil
+}
+
+// MustLoad is Load for a segment that is right.
+func MustLoad(t *testing.T, segment string) resolver.Resolver {
+	t.Helper()
+	r, err := Load(t, segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// URLs returns an answer's URLs.
+func URLs(answer *resolver.Answer) []string {
+	urls := make([]string, len(answer.Targets))
+	for i, target := range answer.Targets {
+		urls[i] = target.URL.String()
+	}
+	return urls
+}
