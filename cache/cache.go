@@ -1,0 +1,174 @@
+// Package cache is a shared HTTP cache whose bodies are kept in slices: read
+// while they are written, filled by ranges, and never spliced from two versions.
+//
+// A request's way through it: Serve (serve.go) opens the object that its key
+// names (open.go), which is a look-up, or one upstream exchange for however many
+// ask; a reader (reader.go) then walks the body's slices and, where one is
+// missing, starts or joins a fill (fill.go). What is kept is bounded by the store
+// (store.go); what may be kept, and for how long, is the policy's matter
+// (policy.go).
+package cache
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Errors that Serve, Forward and Warm return, to be told apart with errors.Is.
+var (
+	// ErrNotFound, wrapped in the error of a Fetch, says that the object does not
+	// exist. The cache remembers it for Policy.NegativeTTL.
+	ErrNotFound = errors.New("object not found")
+
+	// ErrAborted says that an answer broke off after its header was sent. The
+	// caller must abort the connection, so that the client sees an error and
+	// not a short or a wrong body.
+	ErrAborted = errors.New("answer broken off")
+
+	// ErrStalled says that the upstream sent nothing for the stall time.
+	ErrStalled = errors.New("upstream stalled")
+
+	// ErrBadAnswer says that the upstream's answer contradicts itself or the
+	// request: a wrong range or length, or another version of the object.
+	ErrBadAnswer = errors.New("upstream answer is not valid")
+
+	// ErrClosed says that the cache was closed.
+	ErrClosed = errors.New("cache is closed")
+)
+
+// StallTimeout is how long an upstream may send nothing, before its header or
+// within its body, until the exchange is given up.
+const StallTimeout = 15 * time.Second
+
+// DefaultSlice is the size of a slice, in bytes, where Limits names none.
+const DefaultSlice = 256 << 10
+
+// Fetch asks the upstream for an object. header holds the range and precondition
+// fields to send. ctx belongs to the cache and not to a client, except in
+// Forward. The answer's status is 200, 206, 304 or 416, anything else is an
+// error; its header holds only what may be stored and sent to clients.
+type Fetch func(ctx context.Context, header http.Header) (*http.Response, error)
+
+// Request is what the cache needs to know besides the HTTP request.
+type Request struct {
+	Key    string // names the object
+	Policy *Policy
+	Fetch  Fetch
+}
+
+// Limits bounds what a Cache keeps.
+type Limits struct {
+	Entries int   // objects; 0 means no bound but Memory
+	Memory  int64 // bytes of bodies
+	Slice   int64 // bytes; the slice size of objects that are new. 0 means DefaultSlice
+}
+
+// Status says how a request was answered.
+type Status string
+
+// The statuses, in the words of logs and metrics.
+const (
+	Hit         Status = "hit"         // all of it was stored
+	Miss        Status = "miss"        // nothing of it was stored, or a fill under way was joined
+	Partial     Status = "partial"     // some of it was stored
+	Revalidated Status = "revalidated" // stored, stale, and confirmed by the upstream
+	Pass        Status = "pass"        // not for the cache
+	Failed      Status = "error"       // no answer could be had
+)
+
+// Stats are a Cache's figures at one moment.
+type Stats struct {
+	Entries int   // objects of which something is kept
+	Bytes   int64 // of bodies kept, fills under way included
+	Fills   int   // upstream bodies being read
+	Hits    int64 // answered out of the cache, since it was made
+	Misses  int64 // answered with the upstream's help
+	Panics  int64 // contained in background work
+}
+
+// Cache keeps objects in memory. Its methods are safe for concurrent use.
+type Cache struct {
+	ctx    context.Context // of all exchanges with upstreams
+	cancel context.CancelCauseFunc
+	work   sync.WaitGroup // the exchanges
+
+	mu      sync.Mutex // guards all below, and every object and fill
+	store   *store
+	flights map[string]*flight // openings under way, by key
+	stats   Stats
+}
+
+// New returns an empty cache. Close must be called when it is no longer used.
+func New(l Limits) *Cache {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	return &Cache{ctx: ctx, cancel: cancel, store: newStore(l), flights: make(map[string]*flight)}
+}
+
+// SetLimits changes the limits, and evicts what is now too much. Objects keep
+// the slice size they were stored with.
+func (c *Cache) SetLimits(l Limits) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.store.setLimits(l)
+}
+
+// Close ends the exchanges under way and waits for them. Readers of unfinished
+// bodies get ErrClosed.
+func (c *Cache) Close() {
+	c.mu.Lock()
+	c.cancel(ErrClosed) // under mu, so that no exchange starts after it
+	c.mu.Unlock()
+	c.work.Wait()
+}
+
+// Stats returns the figures of this moment.
+func (c *Cache) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.stats
+	s.Entries, s.Bytes = c.store.objects.Len(), c.store.bytes
+	return s
+}
+
+// Contains reports whether the whole object is stored and fresh. It does not
+// count as a use of the object.
+func (c *Cache) Contains(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o, ok := c.store.objects.Peek(key)
+	return ok && o.complete() && o.fresh(time.Now())
+}
+
+// Warm brings the whole object into the cache, unless it is there.
+func (c *Cache) Warm(ctx context.Context, req Request) error {
+	t := &transaction{c: c, req: req}
+	defer t.close()
+	if err := t.open(ctx, whole); err != nil || t.pass {
+		return err
+	}
+	return t.copy(ctx, 0, -1, func([]byte) error { return nil }, func() {})
+}
+
+// start runs f, which talks to an upstream, in the background, and contains its
+// panics: failed is called with what has become of one. It reports false, and
+// runs nothing, if the cache is closed. The caller holds c.mu.
+func (c *Cache) start(f func(), failed func(error)) bool {
+	if c.ctx.Err() != nil {
+		return false
+	}
+	c.work.Go(func() {
+		defer func() {
+			if p := recover(); p != nil {
+				c.mu.Lock()
+				c.stats.Panics++
+				c.mu.Unlock()
+				failed(panicError(p))
+			}
+		}()
+		f()
+	})
+	return true
+}

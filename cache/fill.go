@@ -1,0 +1,418 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/voyo-music/caddy-voyo/internal/byterange"
+)
+
+const (
+	// maxResumes is how often in a row a fill asks again without having got a
+	// single byte, before it gives up.
+	maxResumes = 2
+
+	// joinDistance is how far ahead of a fill, in slices, a reader may be to wait
+	// for it. Further ahead, another request is the shorter way.
+	joinDistance = 4
+
+	// window is how many of its last slices a fill holds on to, whatever becomes of
+	// them in the store, so that its readers get to see them.
+	window = 4
+
+	// aheadShare is the part of the memory limit that a fill may be ahead of its
+	// furthest reader; window-2 slices are granted in any case.
+	aheadShare = 16
+
+	// firstRoom is what is allocated at first, in bytes, for a slice of an object
+	// whose size is not known; it doubles.
+	firstRoom = 16 << 10
+)
+
+// fill brings a contiguous part of an object, slice by slice, for however many
+// readers. It belongs to none of them. Guarded by Cache.mu.
+type fill struct {
+	o       *object
+	req     Request
+	start   int64         // where it began, at a slice's first byte
+	pos     int64         // all bytes from start to here have arrived
+	end     int64         // where it stops; -1: with the body
+	readers int           // that wait for it, or may soon
+	lead    int64         // how far the furthest of them has come
+	moved   chan struct{} // closed when a reader moves on or leaves; nil if the fill does not wait
+	recent  [window]struct {
+		i int
+		s *slice
+	}
+	wake chan struct{} // closed when there is news; nil if nobody waits
+	err  error         // why it ended before its end
+}
+
+// news tells the fill's readers that something has changed.
+func (f *fill) news() {
+	if f.wake != nil {
+		close(f.wake)
+		f.wake = nil
+	}
+}
+
+// waitChan returns a channel that is closed when there is news.
+func (f *fill) waitChan() <-chan struct{} {
+	if f.wake == nil {
+		f.wake = make(chan struct{})
+	}
+	return f.wake
+}
+
+// read tells the fill that a reader wants the byte at off.
+func (f *fill) read(off int64) {
+	f.lead = max(f.lead, off)
+	f.stir()
+}
+
+// left tells the fill that it has a reader less.
+func (f *fill) left() {
+	f.readers--
+	f.stir()
+}
+
+// stir makes a fill that waits for its readers look again.
+func (f *fill) stir() {
+	if f.moved != nil {
+		close(f.moved)
+		f.moved = nil
+	}
+}
+
+// recentBytes returns the bytes from off on, as far as the fill holds on to them.
+func (f *fill) recentBytes(off int64) []byte {
+	i, start, _ := f.o.bounds(off)
+	if r := f.recent[i%window]; r.s != nil && r.i == i && off-start < int64(len(r.s.data)) {
+		return r.s.data[off-start:]
+	}
+	return nil
+}
+
+// fillGap starts a fill for the gap around off, up to the slice that holds the
+// byte before until. The caller holds c.mu, and has made sure that o is resumable.
+func (c *Cache) fillGap(o *object, req Request, off, until int64) *fill {
+	_, start, _ := o.bounds(off)
+	_, _, limit := o.bounds(max(off, until-1))
+	f := &fill{o: o, req: req, start: start, pos: start, end: o.gap(start, limit)}
+	// A fill that is on its way here, but far away, need not come any more.
+	for _, other := range o.fills {
+		if other.pos < start && (other.end < 0 || other.end > start) {
+			other.end = start
+		}
+	}
+	o.fills = append(o.fills, f)
+	if !c.start(func() { c.run(f, nil) }, func(err error) { c.finish(f, err) }) {
+		c.finishLocked(f, ErrClosed)
+	}
+	return f
+}
+
+// run reads the answer, if there is one already, into the fill's slices. Where it
+// breaks off it asks for the rest, at the exact byte, as long as that gets it
+// anywhere.
+func (c *Cache) run(f *fill, a *answer) {
+	var err error
+	for vain := 0; vain <= maxResumes; vain++ {
+		before := c.position(f)
+		if a == nil {
+			a, err = c.resume(f)
+		}
+		if a != nil {
+			err = c.pour(f, a)
+			a = nil
+		}
+		if err == nil || !c.mayResume(f, err) {
+			break
+		}
+		if c.position(f) > before {
+			vain = -1
+		}
+	}
+	c.finish(f, err)
+}
+
+func (c *Cache) position(f *fill) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return f.pos
+}
+
+// mayResume reports whether asking again can help after err.
+func (c *Cache) mayResume(f *fill, err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return f.o.resumable() && f.o.dead == nil && c.ctx.Err() == nil && !errors.Is(err, ErrNotFound)
+}
+
+// resume asks the upstream for what the fill still lacks. An answer that is not
+// of the fill's own version makes the object unreadable.
+func (c *Cache) resume(f *fill) (*answer, error) {
+	c.mu.Lock()
+	pos, end, o := f.pos, f.end, f.o
+	size, v := o.size, o.validator
+	c.mu.Unlock()
+
+	header := make(http.Header)
+	if end >= size {
+		end = -1
+	}
+	if pos > 0 || end >= 0 {
+		header.Set("Range", byterange.Header(byterange.Range{Start: pos, End: end}))
+		if v.etag != "" {
+			header.Set("If-Range", v.etag)
+		}
+	}
+	a, err := ask(c.ctx, f.req.Fetch, header)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case a.StatusCode == http.StatusRequestedRangeNotSatisfiable,
+		a.StatusCode != http.StatusNotModified && !v.same(newValidator(a.Header, a.size)):
+		a.close()
+		c.supersede(o)
+		return nil, errSuperseded
+	case a.StatusCode == http.StatusNotModified, a.begin > pos:
+		a.close()
+		return nil, fmt.Errorf("%w: not what was asked for", ErrBadAnswer)
+	}
+	return a, nil
+}
+
+// pour reads the body into the fill's slices, until the fill's end, and closes it.
+func (c *Cache) pour(f *fill, a *answer) error {
+	defer a.close()
+	// What is there already, or begins in the middle of a slice, is skipped. An
+	// upstream that ignores Range makes that necessary.
+	if _, err := io.CopyN(io.Discard, a, c.position(f)-a.begin); err != nil {
+		return unexpected(err)
+	}
+	for {
+		c.pace(f)
+		room, err := c.room(f)
+		if err != nil {
+			return err
+		}
+		if a.end >= 0 {
+			room = room[:min(int64(len(room)), a.end-c.position(f))]
+		}
+		if len(room) == 0 {
+			return c.drained(f, a)
+		}
+		n, err := a.Read(room)
+		c.advance(f, n)
+		if err == io.EOF {
+			return c.ended(f)
+		}
+		if err != nil {
+			return unexpected(err)
+		}
+	}
+}
+
+// pace waits as long as the fill is too far ahead of its readers for the memory
+// that there is. One that can't be resumed has to go on.
+func (c *Cache) pace(f *fill) {
+	for {
+		c.mu.Lock()
+		ahead := max((window-2)*f.o.sliceSize, c.store.limits.Memory/aheadShare)
+		if !f.o.resumable() || f.readers == 0 || f.pos-f.lead < ahead || f.o.dead != nil {
+			c.mu.Unlock()
+			return
+		}
+		if f.moved == nil {
+			f.moved = make(chan struct{})
+		}
+		moved := f.moved
+		c.mu.Unlock()
+		select {
+		case <-moved:
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+// room returns where the next bytes go: the rest of the slice that the fill is
+// in. It is nil when the fill is at its end, or when it is about to begin a slice
+// that nobody waits for.
+func (c *Cache) room(f *fill) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := f.o
+	if o.dead != nil {
+		return nil, o.dead
+	}
+	if f.end >= 0 && f.pos >= f.end {
+		return nil, nil
+	}
+	i, start, end := o.bounds(f.pos)
+	if f.pos == start && f.readers == 0 && o.resumable() {
+		f.end = f.pos
+		return nil, nil
+	}
+	s := o.slice(i)
+	if s == nil {
+		n := end - start
+		if o.size < 0 {
+			n = min(n, firstRoom)
+		}
+		s = &slice{data: make([]byte, 0, n), by: f}
+		o.setSlice(i, s)
+		f.recent[i%window].i, f.recent[i%window].s = i, s
+		c.store.grow(o, s, n)
+	}
+	if len(s.data) == cap(s.data) { // of unknown size, and larger than was thought
+		n := min(2*int64(cap(s.data)), o.sliceSize)
+		s.data = append(make([]byte, 0, n), s.data...)
+		c.store.grow(o, s, n)
+	}
+	return s.data[len(s.data):cap(s.data)], nil
+}
+
+// advance takes n bytes, read into what room returned, into the object.
+func (c *Cache) advance(f *fill, n int) {
+	if n == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := f.o
+	i, _, end := o.bounds(f.pos)
+	s := o.slices[i]
+	s.data = s.data[:len(s.data)+n]
+	f.pos += int64(n)
+	// The slice at the fill's end waits for proof that the body ends there too; the
+	// slices of an object that isn't resumable wait for all of it.
+	if f.pos == end && f.pos != f.end && o.resumable() {
+		c.store.keep(o, i, s)
+	}
+	if limit := f.req.Policy.MaxObject; o.size < 0 && limit > 0 && f.pos > limit {
+		c.kill(o, errTooLarge)
+		c.store.marks.Add(o.key, mark{until: time.Now().Add(passTime)})
+	}
+	f.news()
+}
+
+// drained is called when the fill has all that it wants, or all that the answer
+// holds. At its end the body must end too: a longer one is not what it says it is.
+func (c *Cache) drained(f *fill, a *answer) error {
+	if c.position(f) == a.end {
+		switch n, err := a.Read(make([]byte, 1)); {
+		case n > 0:
+			c.supersede(f.o)
+			return fmt.Errorf("%w: body is too long", ErrBadAnswer)
+		case err != nil && err != io.EOF:
+			return unexpected(err)
+		}
+	}
+	return c.ended(f)
+}
+
+// ended is called at the end of the body: is it the fill's end too?
+func (c *Cache) ended(f *fill) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := f.o
+	if f.end < 0 {
+		o.size, f.end = f.pos, f.pos
+	}
+	if f.pos < f.end {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
+// supersede makes an object unreadable: its upstream has another version of it.
+func (c *Cache) supersede(o *object) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kill(o, errSuperseded)
+}
+
+// kill makes an object unreadable, for its present readers too. The caller holds
+// c.mu.
+func (c *Cache) kill(o *object, err error) {
+	o.dead = err
+	c.store.remove(o)
+	for _, f := range o.fills {
+		f.news()
+		f.stir()
+	}
+}
+
+// finish ends a fill; err says why it ended before its end.
+func (c *Cache) finish(f *fill, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.finishLocked(f, err)
+}
+
+func (c *Cache) finishLocked(f *fill, err error) {
+	o := f.o
+	f.err = err
+	o.fills = slices.DeleteFunc(o.fills, func(other *fill) bool { return other == f })
+	if err == nil {
+		c.keepAll(f)
+	} else {
+		c.dropUnproven(f)
+		if !o.resumable() && o.dead == nil {
+			c.kill(o, err)
+		}
+	}
+	c.store.removeEmpty(o)
+	f.news()
+}
+
+// keepAll keeps the slices that had to wait for the fill's end, except one that
+// the answer has only begun.
+func (c *Cache) keepAll(f *fill) {
+	f.unkept(func(i int, s *slice, full bool) {
+		if !full {
+			c.store.drop(f.o, i)
+			return
+		}
+		s.data = slices.Clip(s.data)
+		c.store.keep(f.o, i, s)
+	})
+}
+
+// dropUnproven forgets what can't be known to be right after the fill has failed.
+func (c *Cache) dropUnproven(f *fill) {
+	f.unkept(func(i int, _ *slice, _ bool) { c.store.drop(f.o, i) })
+}
+
+// unkept calls do for each slice that the fill has written and that is not kept
+// yet.
+func (f *fill) unkept(do func(i int, s *slice, full bool)) {
+	for off := f.start; ; {
+		i, start, end := f.o.bounds(off)
+		if s := f.o.slice(i); s != nil && s.by == f && !s.complete {
+			do(i, s, start < end && int64(len(s.data)) == end-start)
+		}
+		if end <= off || end > f.pos {
+			return
+		}
+		off = end
+	}
+}
+
+// unexpected turns a body's end before its time into the error that it is.
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// panicError is the error that a panic in the background becomes.
+func panicError(p any) error { return fmt.Errorf("panic: %v", p) }

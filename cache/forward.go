@@ -1,0 +1,106 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/voyo-music/caddy-voyo/internal/byterange"
+)
+
+// buffers hold what is on its way from an upstream to one client.
+var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
+// Forward answers a GET or HEAD with what the upstream has, uncached: the range
+// and the preconditions are the upstream's to evaluate. The exchange ends with the
+// request. Its errors are those of Serve.
+func Forward(w http.ResponseWriter, r *http.Request, req Request) (Status, error) {
+	a, err := ask(r.Context(), req.Fetch, forwardHeader(r))
+	w.Header().Set("Cache-Status", outcome{bypass: true}.String())
+	if err != nil {
+		return Failed, err
+	}
+	defer a.close()
+
+	p := &response{w: w, status: a.StatusCode, header: clientHeader(a.Header, req.Policy)}
+	switch a.StatusCode {
+	case http.StatusNotModified:
+		p.header.Del("Content-Type")
+		p.begin()
+		return Pass, nil
+	case http.StatusRequestedRangeNotSatisfiable:
+		_, size, err := byterange.ParseContentRange(a.Header.Get("Content-Range"))
+		if !errors.Is(err, byterange.ErrUnsatisfied) {
+			size = -1
+		}
+		unsatisfied(w, size)
+		return Pass, nil
+	}
+	if r.Method == http.MethodHead {
+		p.status = http.StatusOK
+		if a.size >= 0 {
+			p.header.Set("Content-Length", strconv.FormatInt(a.size, 10))
+		}
+		p.begin()
+		return Pass, nil
+	}
+	if a.StatusCode == http.StatusPartialContent {
+		p.header.Set("Content-Range", a.Header.Get("Content-Range"))
+	}
+	if a.end >= 0 {
+		p.header.Set("Content-Length", strconv.FormatInt(a.end-a.begin, 10))
+	}
+	if err := p.end(pipe(p, a)); err != nil {
+		return Failed, err
+	}
+	return Pass, nil
+}
+
+// forwardHeader returns the fields that the upstream is sent. A HEAD asks for one
+// byte, since a signed URL is good for GET alone.
+func forwardHeader(r *http.Request) http.Header {
+	h := make(http.Header)
+	names := []string{"Range", "If-Range", "If-None-Match", "If-Modified-Since"}
+	if r.Method == http.MethodHead {
+		h.Set("Range", "bytes=0-0")
+		names = names[2:]
+	}
+	for _, name := range names {
+		if v := r.Header[name]; len(v) > 0 {
+			h[name] = v
+		}
+	}
+	return h
+}
+
+// pipe sends the body as it comes, and makes sure that it is as long as it says.
+func pipe(p *response, a *answer) error {
+	buf := buffers.Get().(*[64 << 10]byte)
+	defer buffers.Put(buf)
+	var total int64
+	for {
+		n, err := a.Read(buf[:])
+		if total += int64(n); a.end >= 0 && total > a.end-a.begin {
+			return fmt.Errorf("%w: body is too long", ErrBadAnswer)
+		}
+		if n > 0 {
+			if werr := p.write(buf[:n]); werr != nil {
+				return werr
+			}
+		}
+		switch {
+		case err == io.EOF && a.end >= 0 && total < a.end-a.begin:
+			return io.ErrUnexpectedEOF
+		case err == io.EOF:
+			p.begin() // the body may be empty
+			return nil
+		case err != nil:
+			return err
+		case n < len(buf):
+			p.flush() // the upstream has no more for now
+		}
+	}
+}

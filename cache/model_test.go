@@ -1,0 +1,239 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/voyo-music/caddy-voyo/internal/byterange"
+)
+
+// fault is what the upstream does to one of its answers.
+type fault struct {
+	kind string
+	at   int64 // byte of the body
+}
+
+func (f fault) apply(o *origin, resp *http.Response) {
+	switch f.kind {
+	case "reset":
+		resp.Body = io.NopCloser(errReader(resp.Body, f.at, errReset, nil))
+	case "truncated":
+		resp.Body = io.NopCloser(errReader(resp.Body, f.at, io.ErrUnexpectedEOF, nil))
+	case "short": // a 206 may hold less than was asked for
+		rng, size, err := byterange.ParseContentRange(resp.Header.Get("Content-Range"))
+		if err == nil && f.at > 0 && f.at < rng.Len() {
+			rng.End = rng.Start + f.at
+			resp.Header.Set("Content-Range", byterange.ContentRange(rng, size))
+			resp.ContentLength = rng.Len()
+			resp.Body = io.NopCloser(io.LimitReader(resp.Body, rng.Len()))
+		}
+	case "lies":
+		if resp.StatusCode == http.StatusPartialContent {
+			resp.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", f.at, f.at+resp.ContentLength-1, len(o.body)))
+		}
+	case "long":
+		if resp.ContentLength < 0 {
+			return // who is to tell?
+		}
+		resp.Body = io.NopCloser(io.MultiReader(resp.Body, bytes.NewReader([]byte("x"))))
+	case "ignores range":
+		if resp.StatusCode == http.StatusPartialContent {
+			resp.StatusCode, resp.ContentLength = http.StatusOK, int64(len(o.body))
+			resp.Header.Del("Content-Range")
+			resp.Body = io.NopCloser(bytes.NewReader(o.body))
+		}
+	}
+}
+
+var faultKinds = []string{"", "", "reset", "truncated", "short", "lies", "long", "ignores range", "refuses", "changes"}
+
+// action is one client's request.
+type action struct {
+	spec  byterange.Spec
+	leave int64 // after so many bytes; -1: never
+}
+
+// TestModel compares what clients get, from a cache whose upstream misbehaves and
+// whose memory is small, with the object's bytes: they are right as far as they
+// go, and all there unless the answer says otherwise.
+func TestModel(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		size := rapid.IntRange(1, 40_000).Draw(rt, "size")
+		slice := rapid.SampledFrom([]int64{512, 1000, 4096, 65536}).Draw(rt, "slice")
+		c := New(Limits{Memory: rapid.Int64Range(1, 60_000).Draw(rt, "memory"), Slice: slice})
+		defer c.Close()
+		o := newOrigin(content(0, size))
+		o.unknown = rapid.Bool().Draw(rt, "unknown")
+		o.noRange = rapid.Bool().Draw(rt, "noRange")
+		if rapid.Bool().Draw(rt, "no validator") {
+			o.header.Del("Etag")
+		}
+		faults := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) fault {
+			return fault{rapid.SampledFrom(faultKinds).Draw(rt, "kind"), rapid.Int64Range(0, int64(size)).Draw(rt, "at")}
+		}), 0, 12).Draw(rt, "faults")
+		versions := [][]byte{o.body}
+		o.fail = func(n int, _ http.Header) error {
+			switch {
+			case n > len(faults):
+			case faults[n-1].kind == "refuses":
+				return errors.New("refused")
+			case faults[n-1].kind == "changes" && o.header.Get("Etag") != "":
+				o.body = content(uint64(n), size)
+				versions = append(versions, o.body)
+				o.header = o.header.Clone()
+				o.header.Set("Etag", fmt.Sprintf(`"%d"`, n))
+			}
+			return nil
+		}
+		o.tamper = func(n int, resp *http.Response) {
+			if n <= len(faults) {
+				faults[n-1].apply(o, resp)
+			}
+		}
+		actions := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) action {
+			first := rapid.Int64Range(-1, int64(size)).Draw(rt, "first")
+			last := rapid.Int64Range(max(first, -1), int64(size)+100).Draw(rt, "last")
+			if first < 0 {
+				last = max(last, 1)
+			}
+			return action{byterange.Spec{First: first, Last: last}, rapid.SampledFrom([]int64{-1, -1, 0, 700, 9000}).Draw(rt, "leave")}
+		}), 1, 12).Draw(rt, "actions")
+
+		req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
+		var wg sync.WaitGroup
+		for i, a := range actions {
+			wg.Go(func() {
+				if err := play(c, req, a, size, func() [][]byte {
+					o.mu.Lock()
+					defer o.mu.Unlock()
+					return versions
+				}); err != nil {
+					rt.Errorf("client %d (%+v): %v", i, a, err)
+				}
+			})
+			if i%3 == 2 {
+				wg.Wait()
+			}
+		}
+		wg.Wait()
+		c.work.Wait()
+		if n := o.open(); n != 0 && len(faults) == 0 {
+			rt.Errorf("%d bodies are still open", n)
+		}
+		c.check(rt)
+	})
+}
+
+// play makes one request, and returns what is wrong with its answer.
+func play(c *Cache, req Request, a action, size int, versions func() [][]byte) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+	switch {
+	case a.spec.First < 0:
+		r.Header.Set("Range", fmt.Sprintf("bytes=-%d", a.spec.Last))
+	case a.spec.Last < 0:
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", a.spec.First))
+	default:
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", a.spec.First, a.spec.Last))
+	}
+	rec := &leaving{ResponseRecorder: httptest.NewRecorder(), after: a.leave, cancel: cancel}
+	_, err := c.Serve(rec, r, req)
+	if err != nil && !errors.Is(err, ErrAborted) {
+		if rec.Body.Len() > 0 {
+			return fmt.Errorf("an answer had begun, and the error doesn't say so: %w", err)
+		}
+		return nil
+	}
+	rng := byterange.Range{End: int64(size)}
+	switch rec.Code {
+	case http.StatusRequestedRangeNotSatisfiable:
+		if _, ok := a.spec.Resolve(int64(size)); ok {
+			return errors.New("416 to a satisfiable range")
+		}
+		return nil
+	case http.StatusPartialContent:
+		rng, _ = a.spec.Resolve(int64(size))
+		if cr := rec.Header().Get("Content-Range"); cr != byterange.ContentRange(rng, int64(size)) {
+			return fmt.Errorf("Content-Range %s for %v", cr, rng)
+		}
+	}
+	got := rec.Body.Bytes()
+	if err == nil && int64(len(got)) != rng.Len() {
+		return fmt.Errorf("%d bytes of %v, and no error", len(got), rng)
+	}
+	for _, v := range versions() {
+		if bytes.HasPrefix(v[rng.Start:rng.End], got) {
+			return nil
+		}
+	}
+	text := ""
+	for i, v := range versions() {
+		for from := 0; from < len(got); {
+			n := 0
+			for from+n < len(got) && v[rng.Start+int64(from+n)] == got[from+n] {
+				n++
+			}
+			if n > 8 {
+				text += fmt.Sprintf(" [%d,%d) is version %d's;", from, from+n, i)
+			}
+			from += n + 1
+		}
+	}
+	return fmt.Errorf("wrong bytes in %d of %v:%s", len(got), rng, text)
+}
+
+// leaving is a client that is gone after so many bytes.
+type leaving struct {
+	*httptest.ResponseRecorder
+	after  int64
+	cancel func()
+}
+
+func (l *leaving) Write(p []byte) (int, error) {
+	n, _ := l.ResponseRecorder.Write(p)
+	if l.after >= 0 && int64(l.Body.Len()) > l.after {
+		l.cancel()
+		return n, errors.New("client is gone")
+	}
+	return n, nil
+}
+
+// check compares what an idle cache counts with what it holds.
+func (c *Cache) check(t rapid.TB) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.store.bytes > c.store.limits.Memory {
+		t.Errorf("%d bytes are kept, %d are allowed", c.store.bytes, c.store.limits.Memory)
+	}
+	var total int64
+	kept := 0
+	for _, o := range c.store.objects.Values() {
+		if len(o.fills) > 0 || o.gone || o.dead != nil {
+			t.Errorf("object with %d fills, gone: %t, dead: %v", len(o.fills), o.gone, o.dead)
+		}
+		for i, s := range o.slices {
+			if s == nil {
+				continue
+			}
+			_, start, end := o.bounds(int64(i) * o.sliceSize)
+			if !s.complete || int64(len(s.data)) != end-start || s.counted != int64(cap(s.data)) {
+				t.Errorf("slice %d: complete: %t, %d bytes of %d, %d counted of %d", i, s.complete, len(s.data), end-start, s.counted, cap(s.data))
+			}
+			total += s.counted
+			kept++
+		}
+	}
+	if total != c.store.bytes || kept != c.store.slices.Len() || len(c.flights) != 0 {
+		t.Errorf("%d bytes in %d slices, counted as %d in %d; %d flights", total, kept, c.store.bytes, c.store.slices.Len(), len(c.flights))
+	}
+}

@@ -1,0 +1,221 @@
+package cache
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/voyo-music/caddy-voyo/internal/byterange"
+)
+
+// object is one version of what a key names. All of it is guarded by Cache.mu,
+// except that bytes of a slice never change once they are there, so that they are
+// read without it.
+type object struct {
+	key       string
+	header    http.Header // stored fields; replaced, never changed
+	validator validator
+	arrived   time.Time     // when the upstream's answer, or the last 304, came
+	age       time.Duration // how old it already was then
+	lifetime  time.Duration // fresh for so long from arrived on
+	size      int64         // -1 until it is known
+	sliceSize int64
+	slices    []*slice // by index; nil where nothing is there
+	fills     []*fill  // under way
+	kept      int      // slices that the store could evict
+	gone      bool     // no longer in the store: only its present readers use it
+	dead      error    // why it must not be read any more
+}
+
+// slice is what an object has at a multiple of its slice size.
+type slice struct {
+	data     []byte // what is there from the slice's start on; only ever grows
+	complete bool   // nothing is missing, and the store knows it
+	by       *fill  // that writes it, or has written it
+	counted  int64  // bytes that the store counts for it
+}
+
+// newObject returns the object that an answer brings.
+func newObject(req Request, a *answer, now time.Time) *object {
+	o := &object{key: req.Key, size: a.size, header: a.Header.Clone()}
+	o.validator = newValidator(o.header, o.size)
+	o.setFreshness(req.Policy, now)
+	return o
+}
+
+// refresh updates the object's header and freshness with those of a 304 (RFC
+// 9111, section 4.3.4). The caller holds Cache.mu.
+func (o *object) refresh(h http.Header, p *Policy, now time.Time) {
+	merged := o.header.Clone()
+	for name, values := range h {
+		switch name {
+		case "Content-Length", "Content-Range", "Content-Type":
+		default:
+			merged[name] = values
+		}
+	}
+	// These belong to the answer that brought them.
+	for _, name := range []string{"Age", "Date"} {
+		if h.Get(name) == "" {
+			merged.Del(name)
+		}
+	}
+	o.header = merged
+	o.setFreshness(p, now)
+}
+
+// setFreshness takes the object's age and freshness from its header, which has
+// just arrived, and is not seen by anyone else yet.
+func (o *object) setFreshness(p *Policy, now time.Time) {
+	if o.header.Get("Date") == "" { // RFC 9110, section 6.6.1
+		o.header.Set("Date", now.UTC().Format(http.TimeFormat))
+	}
+	o.arrived = now
+	o.age = initialAge(o.header, now)
+	o.lifetime = p.lifetime(o.header, now)
+}
+
+// resumable reports whether what is missing of the object can be fetched by
+// itself. Otherwise it is what one answer brought, and nothing else (RFC 9110,
+// section 15.3.7.3).
+func (o *object) resumable() bool { return o.size >= 0 && o.validator.usable() }
+
+func (o *object) fresh(now time.Time) bool { return now.Sub(o.arrived) < o.lifetime }
+
+// currentAge is the value of the Age field (RFC 9111, section 4.2.3).
+func (o *object) currentAge(now time.Time) time.Duration {
+	return o.age + max(0, now.Sub(o.arrived))
+}
+
+// bounds returns the index of the slice that holds the byte at off, and the
+// slice's first byte and end. The last slice of an object of unknown size is as
+// long as the others.
+func (o *object) bounds(off int64) (i int, start, end int64) {
+	i = int(off / o.sliceSize)
+	start = int64(i) * o.sliceSize
+	end = start + o.sliceSize
+	if o.size >= 0 {
+		end = min(end, o.size)
+	}
+	return i, start, end
+}
+
+// slice returns the slice with the index, nil if nothing is there.
+func (o *object) slice(i int) *slice {
+	if i >= len(o.slices) {
+		return nil
+	}
+	return o.slices[i]
+}
+
+func (o *object) setSlice(i int, s *slice) {
+	for len(o.slices) <= i {
+		o.slices = append(o.slices, nil)
+	}
+	o.slices[i] = s
+}
+
+// bytes returns the object's bytes from off on, as far as they are there in one
+// piece; nil if there are none.
+func (o *object) bytes(off int64) []byte {
+	i, start, _ := o.bounds(off)
+	s := o.slice(i)
+	if s == nil || off-start >= int64(len(s.data)) {
+		return nil
+	}
+	return s.data[off-start:]
+}
+
+// serves reports whether what is wanted can be had of the object: because it is
+// there, because it is on its way, or because it can be fetched.
+func (o *object) serves(want byterange.Spec) bool {
+	start, end := o.extent(want)
+	return o.resumable() || o.promised(start, end)
+}
+
+// extent returns the bytes that are wanted, as far as the object has them; an end
+// of -1 is an unknown size's.
+func (o *object) extent(want byterange.Spec) (start, end int64) {
+	if o.size < 0 {
+		return 0, -1
+	}
+	r, _ := want.Resolve(o.size)
+	return r.Start, r.End
+}
+
+// outcome says how a request for the bytes wanted will be answered.
+func (o *object) outcome(want byterange.Spec, now time.Time) outcome {
+	start, end := o.extent(want)
+	out := outcome{ttl: o.lifetime - now.Sub(o.arrived)}
+	switch {
+	case o.size >= 0 && o.holds(start, end):
+		out.hit = true
+	case o.promised(start, end):
+		out.collapsed = true
+	default:
+		out.partial, out.stored = true, true
+	}
+	return out
+}
+
+// holds reports whether all bytes from start to end are there for good.
+func (o *object) holds(start, end int64) bool {
+	for off := start; off < end; {
+		i, _, next := o.bounds(off)
+		if s := o.slice(i); s == nil || !s.complete {
+			return false
+		}
+		off = next
+	}
+	return true
+}
+
+// complete reports whether all of the object is there for good.
+func (o *object) complete() bool { return o.size >= 0 && o.holds(0, o.size) }
+
+// promised reports whether all bytes from start to end are there, or are being
+// fetched. An end of -1 is the object's, whatever it may be.
+func (o *object) promised(start, end int64) bool {
+	if end < 0 {
+		end = o.size
+	}
+	if end < 0 { // unknown: the one fill that there is will tell
+		return len(o.fills) > 0 && o.fillAt(start) != nil || o.bytes(start) != nil
+	}
+	for off := start; off < end; {
+		i, _, next := o.bounds(off)
+		if s := o.slice(i); (s == nil || !s.complete) && o.fillAt(off) == nil && o.bytes(off) == nil {
+			return false
+		}
+		off = next
+	}
+	return true
+}
+
+// fillAt returns the fill under way that will bring the byte at off; nil if
+// there is none.
+func (o *object) fillAt(off int64) *fill {
+	for _, f := range o.fills {
+		if off >= f.pos && (f.end < 0 || off < f.end) {
+			return f
+		}
+	}
+	return nil
+}
+
+// gap returns the end of the gap that begins at start, a slice's first byte: up
+// to limit, the next slice that is there, or the next fill.
+func (o *object) gap(start, limit int64) int64 {
+	for _, f := range o.fills {
+		if _, first, _ := o.bounds(f.pos); first > start {
+			limit = min(limit, first)
+		}
+	}
+	for off := start; off < limit; {
+		i, first, next := o.bounds(off)
+		if o.slice(i) != nil {
+			return first
+		}
+		off = next
+	}
+	return limit
+}

@@ -1,0 +1,306 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/voyo-music/caddy-voyo/internal/byterange"
+)
+
+var (
+	// errSuperseded says that an object is no longer what its key names.
+	errSuperseded = fmt.Errorf("%w: object has changed", ErrBadAnswer)
+
+	// errTooLarge says that an object of unknown size has turned out too large.
+	errTooLarge = fmt.Errorf("%w: object is larger than the limit", ErrBadAnswer)
+)
+
+const (
+	// maxOpenings is how often one request may find that what it has opened is not
+	// what it needs, before it gives up.
+	maxOpenings = 3
+
+	// passTime is how long it is remembered that a key's answers can't be kept, so
+	// that requests for it do not wait for each other.
+	passTime = time.Minute
+)
+
+// whole asks for all of an object.
+var whole = byterange.Spec{First: 0, Last: -1}
+
+// flight is the opening of an object by one request to its upstream, for however
+// many ask. Guarded by Cache.mu until done is closed.
+type flight struct {
+	done    chan struct{}
+	waiters int // that have not left
+
+	obj         *object
+	fill        *fill // brings obj's body; each waiter counts as a reader of it
+	pass        bool  // the answer can't be kept
+	revalidated bool  // the object was there, and is still good
+	err         error
+}
+
+// transaction is one request's use of the cache.
+type transaction struct {
+	c   *Cache
+	req Request
+
+	obj     *object
+	held    *fill // counts this transaction as a reader
+	pass    bool  // obj is nil: the answer is not for the cache
+	outcome outcome
+}
+
+// open finds or brings the object that the key names, such that the bytes wanted
+// are there or will be. On success either obj or pass is set.
+func (t *transaction) open(ctx context.Context, want byterange.Spec) error {
+	for range maxOpenings {
+		fl, err := t.lookup(want)
+		if fl == nil {
+			return err
+		}
+		select {
+		case <-fl.done:
+		case <-ctx.Done():
+			t.c.leave(fl)
+			return ctx.Err()
+		}
+		if done, err := t.land(fl, want); done {
+			return err
+		}
+	}
+	return errSuperseded
+}
+
+// lookup uses what is stored, or else returns the flight that will bring what is
+// wanted.
+func (t *transaction) lookup(want byterange.Spec) (*flight, error) {
+	c, key, now := t.c, t.req.Key, time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	if m, ok := c.store.mark(key, now); ok {
+		t.pass = m.err == nil
+		t.outcome = outcome{hit: !t.pass, bypass: t.pass, ttl: m.until.Sub(now)}
+		return nil, m.err
+	}
+	o := c.store.get(key)
+	if o != nil && o.fresh(now) && o.serves(want) {
+		t.obj = o
+		t.outcome = o.outcome(want, now)
+		return nil, nil
+	}
+	fl, ok := c.flights[key]
+	if !ok {
+		fl = c.launch(t.req, o, want)
+	}
+	fl.waiters++
+	t.outcome = outcome{stale: o != nil && !o.fresh(now), collapsed: ok}
+	return fl, nil
+}
+
+// land takes over what a flight has brought. It reports false if that is not what
+// is wanted, so that another is needed.
+func (t *transaction) land(fl *flight, want byterange.Spec) (done bool, err error) {
+	c := t.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if fl.err != nil {
+		return true, fl.err
+	}
+	if fl.pass {
+		t.pass, t.outcome.bypass = true, true
+		return true, nil
+	}
+	t.obj, t.held = fl.obj, fl.fill
+	t.outcome.stored, t.outcome.revalidated = true, fl.revalidated
+	if !t.obj.serves(want) {
+		t.release()
+		t.obj = nil
+		return false, nil
+	}
+	return true, nil
+}
+
+// leave gives up waiting for a flight.
+func (c *Cache) leave(fl *flight) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fl.waiters--
+	if fl.fill != nil {
+		fl.fill.left()
+	}
+}
+
+// hold makes the transaction a reader of f, and of no other fill. The caller
+// holds c.mu.
+func (t *transaction) hold(f *fill) {
+	if t.held == f {
+		return
+	}
+	t.release()
+	t.held = f
+	f.readers++
+}
+
+// release ends that. The caller holds c.mu.
+func (t *transaction) release() {
+	if t.held != nil {
+		t.held.left()
+		t.held = nil
+	}
+}
+
+func (t *transaction) close() {
+	t.c.mu.Lock()
+	defer t.c.mu.Unlock()
+	t.release()
+}
+
+// launch starts the flight for a key. old is what is stored, if anything is. The
+// caller holds c.mu.
+func (c *Cache) launch(req Request, old *object, want byterange.Spec) *flight {
+	fl := &flight{done: make(chan struct{})}
+	c.flights[req.Key] = fl
+	failed := func(err error) { c.arrive(req.Key, fl, func() { fl.err = err }) }
+	if !c.start(func() { c.fly(fl, req, old, want) }, failed) {
+		delete(c.flights, req.Key)
+		fl.err = ErrClosed
+		close(fl.done)
+	}
+	return fl
+}
+
+// arrive ends a flight with the result that set puts into it, unless it has ended
+// before.
+func (c *Cache) arrive(key string, fl *flight, set func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flights[key] != fl {
+		return
+	}
+	delete(c.flights, key)
+	set()
+	close(fl.done)
+}
+
+// fly asks the upstream, lets the waiters go as soon as there is something to
+// read, and reads the body.
+func (c *Cache) fly(fl *flight, req Request, old *object, want byterange.Spec) {
+	end := func(set func()) { c.arrive(req.Key, fl, set) }
+	a, err := ask(c.ctx, req.Fetch, c.openingHeader(req, old, want))
+	if err != nil {
+		end(func() {
+			fl.err = err
+			if errors.Is(err, ErrNotFound) && req.Policy.NegativeTTL > 0 {
+				c.store.marks.Add(req.Key, mark{time.Now().Add(req.Policy.NegativeTTL), err})
+			}
+		})
+		return
+	}
+	now := time.Now()
+	switch {
+	case a.StatusCode == http.StatusNotModified && old != nil:
+		a.close()
+		end(func() {
+			old.refresh(a.Header, req.Policy, now)
+			fl.obj, fl.revalidated = old, true
+		})
+	case a.StatusCode == http.StatusRequestedRangeNotSatisfiable:
+		_, size, _ := byterange.ParseContentRange(a.Header.Get("Content-Range"))
+		a.close()
+		end(func() { fl.err = &RangeError{Size: size} })
+	case a.StatusCode == http.StatusNotModified:
+		a.close()
+		end(func() { fl.err = fmt.Errorf("%w: 304 to a request without preconditions", ErrBadAnswer) })
+	case !req.Policy.storable(a.Response, a.size):
+		a.close()
+		end(func() {
+			fl.pass = true
+			c.store.marks.Add(req.Key, mark{until: now.Add(passTime)})
+		})
+	default:
+		c.take(fl, req, a, now)
+	}
+}
+
+// take makes a new object of the answer, and reads its body into it.
+func (c *Cache) take(fl *flight, req Request, a *answer, now time.Time) {
+	o := newObject(req, a, now)
+	if admit := req.Policy.Admit; admit != nil {
+		head, err := a.peek(SniffLen)
+		if err == nil {
+			err = admit(o.header, head)
+		}
+		if err != nil {
+			a.close()
+			c.arrive(req.Key, fl, func() { fl.err = err })
+			return
+		}
+	}
+	f := &fill{o: o, req: req, end: a.end}
+	usable := true
+	c.arrive(req.Key, fl, func() {
+		o.sliceSize = c.store.limits.Slice
+		// Slices begin at multiples of their size, whatever the upstream sends.
+		f.start = (a.begin + o.sliceSize - 1) / o.sliceSize * o.sliceSize
+		if usable = f.start < a.end || a.end < 0 || a.size == 0; !usable {
+			fl.err = fmt.Errorf("%w: less than was asked for", ErrBadAnswer)
+			return
+		}
+		if o.resumable() { // what a short answer lacks of its last slice is asked for again
+			_, _, f.end = o.bounds(max(a.end-1, 0))
+		}
+		f.pos, f.readers = f.start, fl.waiters
+		o.fills = []*fill{f}
+		fl.obj, fl.fill = o, f
+		c.store.put(o)
+	})
+	if !usable {
+		a.close()
+		return
+	}
+	c.run(f, a)
+}
+
+// openingHeader returns the fields that an opening request is sent with: the
+// validators of what is stored, or else the range that is wanted, in whole slices.
+func (c *Cache) openingHeader(req Request, old *object, want byterange.Spec) http.Header {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := make(http.Header)
+	slice := c.store.limits.Slice
+	switch {
+	case old != nil && old.resumable() && old.serves(want):
+		if old.validator.etag != "" {
+			h.Set("If-None-Match", old.validator.etag)
+		}
+		if old.validator.modified != "" {
+			h.Set("If-Modified-Since", old.validator.modified)
+		}
+	case req.Policy.Admit != nil || want == whole:
+	case want.First < 0: // one more slice, so that one begins before the suffix
+		h.Set("Range", fmt.Sprintf("bytes=-%d", want.Last+slice))
+	default:
+		r := byterange.Range{Start: want.First / slice * slice, End: -1}
+		if want.Last >= 0 {
+			r.End = (want.Last/slice + 1) * slice
+		}
+		if r.Start > 0 || r.End >= 0 {
+			h.Set("Range", byterange.Header(r))
+		}
+	}
+	return h
+}
+
+// RangeError says that the upstream finds the range that a request wants
+// unsatisfiable. It is answered with 416.
+type RangeError struct {
+	Size int64 // of the object in bytes; -1 if the upstream didn't say
+}
+
+func (e *RangeError) Error() string { return "range is not satisfiable" }

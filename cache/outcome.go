@@ -1,0 +1,64 @@
+package cache
+
+import (
+	"strconv"
+	"time"
+)
+
+// name is the cache's in Cache-Status.
+const name = "voyo"
+
+// outcome is how a request went, for Cache-Status and for the figures.
+type outcome struct {
+	hit         bool // answered with what was stored, alone
+	bypass      bool // the answer is not for the cache
+	stale       bool // something was stored, but had to be confirmed or replaced
+	revalidated bool // and was confirmed
+	partial     bool // something was stored, but not all that was wanted
+	collapsed   bool // another request's exchange with the upstream was shared
+	stored      bool // what the upstream sent is kept
+	ttl         time.Duration
+}
+
+func (o outcome) status() Status {
+	switch {
+	case o.hit:
+		return Hit
+	case o.bypass:
+		return Pass
+	case o.revalidated:
+		return Revalidated
+	case o.partial:
+		return Partial
+	default:
+		return Miss
+	}
+}
+
+// String returns the outcome as a member of Cache-Status (RFC 9211, section 2).
+func (o outcome) String() string {
+	if o.hit {
+		return name + "; hit; ttl=" + strconv.FormatInt(int64(o.ttl/time.Second), 10)
+	}
+	s := name + "; fwd="
+	switch {
+	case o.bypass:
+		s += "bypass"
+	case o.stale:
+		s += "stale"
+	case o.partial:
+		s += "partial"
+	default:
+		s += "miss"
+	}
+	if o.revalidated {
+		s += "; fwd-status=304"
+	}
+	if o.stored {
+		s += "; stored"
+	}
+	if o.collapsed {
+		s += "; collapsed"
+	}
+	return s
+}

@@ -1,0 +1,273 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"mime/multipart"
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"time"
+
+	"github.com/voyo-music/caddy-voyo/internal/byterange"
+)
+
+// Serve answers a GET or HEAD out of the cache, and brings into it what is
+// missing. On an error nothing has been written but Cache-Status, and the caller
+// is to answer; unless the error wraps ErrAborted.
+func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) (Status, error) {
+	t := &transaction{c: c, req: req}
+	defer t.close()
+	specs, want := wanted(r)
+
+	var err error
+	for range maxOpenings {
+		if err = t.open(r.Context(), want); err != nil {
+			break
+		}
+		if t.pass {
+			return Forward(w, r, req)
+		}
+		// Another version that shows itself before the first byte is a new start.
+		if err = t.answer(w, r, specs); !errors.Is(err, errSuperseded) || errors.Is(err, ErrAborted) {
+			break
+		}
+	}
+	c.count(t.outcome.hit)
+	if err != nil && !errors.Is(err, ErrAborted) {
+		w.Header().Set("Cache-Status", t.outcome.String())
+		var re *RangeError
+		if errors.As(err, &re) {
+			unsatisfied(w, re.Size)
+			return t.outcome.status(), nil
+		}
+		return Failed, err
+	}
+	return t.outcome.status(), err
+}
+
+func (c *Cache) count(hit bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if hit {
+		c.stats.Hits++
+	} else {
+		c.stats.Misses++
+	}
+}
+
+// wanted returns the ranges that a request asks for, nil for the whole object,
+// and what to open the object with. A field that can't be read is ignored (RFC
+// 9110, section 14.2).
+func wanted(r *http.Request) (specs []byterange.Spec, want byterange.Spec) {
+	if r.Method == http.MethodHead {
+		return nil, byterange.Spec{First: 0, Last: 0}
+	}
+	field := r.Header.Get("Range")
+	if field == "" {
+		return nil, whole
+	}
+	specs, err := byterange.Parse(field)
+	if err != nil {
+		return nil, whole
+	}
+	return specs, specs[0]
+}
+
+// response is one answer on its way to the client.
+type response struct {
+	w      http.ResponseWriter
+	header http.Header // to be added to w's with the first byte
+	status int
+	sent   bool // the status has been written
+	behind bool // bytes were written since the last flush
+}
+
+// begin writes the header, once.
+func (p *response) begin() {
+	if p.sent {
+		return
+	}
+	p.sent = true
+	h := p.w.Header()
+	for name, values := range p.header {
+		h[name] = values
+	}
+	p.w.WriteHeader(p.status)
+}
+
+func (p *response) write(b []byte) error {
+	p.begin()
+	p.behind = true
+	_, err := p.w.Write(b)
+	return err
+}
+
+// flush sends what has been written. It is called before a wait, so that a
+// listener has all that there is.
+func (p *response) flush() {
+	if p.behind {
+		p.behind = false
+		_ = http.NewResponseController(p.w).Flush() // not every writer can
+	}
+}
+
+// end turns an error after the first byte into ErrAborted.
+func (p *response) end(err error) error {
+	if err != nil && p.sent {
+		return fmt.Errorf("%w: %w", ErrAborted, err)
+	}
+	return err
+}
+
+// answer sends the object, or the parts of it that are asked for. The header is
+// written together with the first byte, so that what fails before can still be
+// answered in another way.
+func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byterange.Spec) error {
+	p := &response{w: w, status: http.StatusOK}
+	size, verdict := t.prepare(p, r)
+	switch verdict {
+	case notModified:
+		p.status = http.StatusNotModified
+		p.header.Del("Content-Type")
+		p.begin()
+		return nil
+	case failed:
+		p.status, p.header = http.StatusPreconditionFailed, http.Header{"Cache-Status": p.header["Cache-Status"]}
+		p.begin()
+		return nil
+	}
+	ctx := r.Context()
+	if specs == nil || size <= 0 || !ifRangeHolds(r, p.header) {
+		return t.sendWhole(ctx, p, size, r.Method == http.MethodHead)
+	}
+	ranges, err := byterange.Resolve(specs, size)
+	if err != nil {
+		return &RangeError{Size: size}
+	}
+	p.status = http.StatusPartialContent
+	if len(ranges) > 1 {
+		return t.sendParts(ctx, p, ranges, size)
+	}
+	rng := ranges[0]
+	p.header.Set("Content-Range", byterange.ContentRange(rng, size))
+	p.header.Set("Content-Length", strconv.FormatInt(rng.Len(), 10))
+	return p.end(t.copy(ctx, rng.Start, rng.End, p.write, p.flush))
+}
+
+// prepare sets the header of an answer with the whole object, and evaluates the
+// request's preconditions.
+func (t *transaction) prepare(p *response, r *http.Request) (size int64, v verdict) {
+	t.c.mu.Lock()
+	o := t.obj
+	stored, age := o.header, o.currentAge(time.Now())
+	size = o.size
+	t.c.mu.Unlock()
+
+	p.header = clientHeader(stored, t.req.Policy)
+	p.header.Set("Age", strconv.FormatInt(int64(age/time.Second), 10))
+	p.header.Set("Cache-Status", t.outcome.String())
+	return size, precondition(r, stored)
+}
+
+// clientHeader returns the fields of a stored or a forwarded answer that clients
+// are sent.
+func clientHeader(upstream http.Header, policy *Policy) http.Header {
+	h := make(http.Header, 12)
+	for _, name := range []string{"Content-Type", "Etag", "Last-Modified", "Date"} {
+		if v := upstream[name]; len(v) > 0 {
+			h[name] = v
+		}
+	}
+	h.Set("Accept-Ranges", "bytes")
+	h.Set("Cache-Control", "public, max-age="+strconv.FormatInt(int64(policy.MaxAge/time.Second), 10))
+	return h
+}
+
+func (t *transaction) sendWhole(ctx context.Context, p *response, size int64, headOnly bool) error {
+	if size >= 0 {
+		p.header.Set("Content-Length", strconv.FormatInt(size, 10))
+	}
+	if headOnly || size == 0 {
+		p.begin()
+		return nil
+	}
+	err := p.end(t.copy(ctx, 0, size, p.write, p.flush))
+	if err == nil {
+		p.begin() // an object of unknown size may be empty
+	}
+	return err
+}
+
+// sendParts sends several ranges as multipart/byteranges (RFC 9110, section
+// 14.6).
+func (t *transaction) sendParts(ctx context.Context, p *response, ranges []byterange.Range, size int64) error {
+	contentType := p.header.Get("Content-Type")
+	partHeader := func(r byterange.Range) textproto.MIMEHeader {
+		h := textproto.MIMEHeader{"Content-Range": {byterange.ContentRange(r, size)}}
+		if contentType != "" {
+			h.Set("Content-Type", contentType)
+		}
+		return h
+	}
+	var length counter
+	measure := multipart.NewWriter(&length)
+	for _, r := range ranges {
+		if _, err := measure.CreatePart(partHeader(r)); err != nil {
+			return err
+		}
+		length += counter(r.Len())
+	}
+	if err := measure.Close(); err != nil {
+		return err
+	}
+	p.header.Set("Content-Type", "multipart/byteranges; boundary="+measure.Boundary())
+	p.header.Set("Content-Length", strconv.FormatInt(int64(length), 10))
+
+	body := multipart.NewWriter(writerFunc(p.write))
+	if err := body.SetBoundary(measure.Boundary()); err != nil {
+		return err
+	}
+	for _, r := range ranges {
+		// The first bytes come before anything is written.
+		if _, err := t.next(ctx, r.Start, r.End, p.flush); err != nil {
+			return p.end(err)
+		}
+		if _, err := body.CreatePart(partHeader(r)); err != nil {
+			return p.end(err)
+		}
+		if err := t.copy(ctx, r.Start, r.End, p.write, p.flush); err != nil {
+			return p.end(err)
+		}
+	}
+	return p.end(body.Close())
+}
+
+// unsatisfied answers 416 (RFC 9110, section 15.5.17).
+func unsatisfied(w http.ResponseWriter, size int64) {
+	h := w.Header()
+	if size >= 0 {
+		h.Set("Content-Range", byterange.Unsatisfied(size))
+	}
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+}
+
+// counter is a writer that counts.
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
+}
+
+// writerFunc makes a writer of a function.
+type writerFunc func([]byte) error
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	if err := f(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}

@@ -1,0 +1,129 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/voyo-music/caddy-voyo/internal/byterange"
+)
+
+// openTimeout bounds a Fetch, with all the places that it tries in turn.
+const openTimeout = 30 * time.Second
+
+// answer is an upstream's answer, whose body is given up when it stalls.
+type answer struct {
+	*http.Response
+	part
+	cancel context.CancelCauseFunc
+	ctx    context.Context
+	timer  *time.Timer // runs while the upstream is waited for
+	head   []byte      // peeked, and not read yet
+}
+
+// part says which bytes of an object a body holds.
+type part struct {
+	begin, end int64 // -1 for an end that is not known
+	size       int64 // of the object; -1 if not known
+}
+
+// ask sends a request upstream. The caller must close the answer.
+func ask(ctx context.Context, fetch Fetch, header http.Header) (*answer, error) {
+	a := &answer{}
+	a.ctx, a.cancel = context.WithCancelCause(ctx)
+	a.timer = time.AfterFunc(openTimeout, func() { a.cancel(ErrStalled) })
+
+	resp, err := fetch(a.ctx, header)
+	a.timer.Stop()
+	if err != nil {
+		err = a.cause(err)
+		a.cancel(nil)
+		return nil, err
+	}
+	a.Response = resp
+	if a.part, err = bodyPart(resp, header.Get("Range")); err != nil {
+		a.close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// Read reads the body.
+func (a *answer) Read(p []byte) (int, error) {
+	if len(a.head) > 0 {
+		n := copy(p, a.head)
+		a.head = a.head[n:]
+		return n, nil
+	}
+	a.timer.Reset(StallTimeout)
+	n, err := a.Body.Read(p)
+	a.timer.Stop()
+	if err != nil && err != io.EOF {
+		err = a.cause(err)
+	}
+	return n, err
+}
+
+// peek returns the first n bytes of the body, or all of a shorter one, without
+// taking them out of it.
+func (a *answer) peek(n int) ([]byte, error) {
+	head := make([]byte, n)
+	have := 0
+	for have < n {
+		m, err := a.Read(head[have:])
+		have += m
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	a.head = head[:have]
+	return a.head, nil
+}
+
+// cause returns why the exchange was given up, or else err.
+func (a *answer) cause(err error) error {
+	if cause := context.Cause(a.ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// close ends the exchange. A body that was read to its end leaves its connection
+// to the next request.
+func (a *answer) close() {
+	_ = a.Body.Close()
+	a.timer.Stop()
+	a.cancel(nil)
+}
+
+// bodyPart returns what the body of an answer holds (RFC 9110, sections 14.4 and
+// 15.3.7). A 206 must begin where it was asked to, or else there would be no
+// telling a shifted body from a right one; it may end early.
+func bodyPart(resp *http.Response, asked string) (part, error) {
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return part{0, resp.ContentLength, resp.ContentLength}, nil
+	case http.StatusPartialContent:
+		r, size, err := byterange.ParseContentRange(resp.Header.Get("Content-Range"))
+		if err != nil || size < 0 || (resp.ContentLength >= 0 && resp.ContentLength != r.Len()) {
+			return part{}, fmt.Errorf("%w: Content-Range", ErrBadAnswer)
+		}
+		specs, err := byterange.Parse(asked)
+		if err != nil || len(specs) != 1 {
+			return part{}, fmt.Errorf("%w: 206 to a request for the whole, or for several ranges", ErrBadAnswer)
+		}
+		if want, ok := specs[0].Resolve(size); !ok || want.Start != r.Start || want.End < r.End {
+			return part{}, fmt.Errorf("%w: another range than was asked for", ErrBadAnswer)
+		}
+		return part{r.Start, r.End, size}, nil
+	case http.StatusNotModified, http.StatusRequestedRangeNotSatisfiable:
+		return part{0, 0, -1}, nil
+	default:
+		return part{}, fmt.Errorf("%w: status %d", ErrBadAnswer, resp.StatusCode)
+	}
+}

@@ -1,0 +1,144 @@
+package cache
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// validator tells one version of an object from another: a strong entity tag, or
+// else the time of its last modification together with its length.
+type validator struct {
+	etag     string // strong, with its quotes; empty if there is none
+	modified string // Last-Modified as sent
+	size     int64  // -1 if unknown
+}
+
+func newValidator(h http.Header, size int64) validator {
+	v := validator{modified: h.Get("Last-Modified"), size: size}
+	if etag := h.Get("Etag"); isStrong(etag) {
+		v.etag = etag
+	}
+	return v
+}
+
+// usable reports whether the validator can vouch that two answers are parts of
+// one version.
+func (v validator) usable() bool {
+	return v.etag != "" || (v.modified != "" && v.size >= 0)
+}
+
+// same reports whether both validators vouch for the same version.
+func (v validator) same(other validator) bool {
+	if v.size != other.size || !v.usable() {
+		return false
+	}
+	if v.etag != "" || other.etag != "" {
+		return v.etag == other.etag
+	}
+	return v.modified == other.modified
+}
+
+func isStrong(etag string) bool {
+	return len(etag) >= 2 && etag[0] == '"' && etag[len(etag)-1] == '"'
+}
+
+// A verdict is what a request's preconditions make of it.
+type verdict int
+
+const (
+	proceed     verdict = iota // answer as if there were none
+	notModified                // 304
+	failed                     // 412
+)
+
+// precondition evaluates If-Match, If-Unmodified-Since, If-None-Match and
+// If-Modified-Since, in this order, for a GET or HEAD of a representation with
+// the header given (RFC 9110, section 13.2.2).
+func precondition(r *http.Request, h http.Header) verdict {
+	etag := h.Get("Etag")
+	modified, modErr := http.ParseTime(h.Get("Last-Modified"))
+
+	if im := r.Header.Values("If-Match"); len(im) > 0 {
+		if !matchesTag(im, etag, true) {
+			return failed
+		}
+	} else if since, err := http.ParseTime(r.Header.Get("If-Unmodified-Since")); err == nil && modErr == nil {
+		if modified.After(since) {
+			return failed
+		}
+	}
+	if inm := r.Header.Values("If-None-Match"); len(inm) > 0 {
+		if matchesTag(inm, etag, false) {
+			return notModified
+		}
+		return proceed
+	}
+	if since, err := http.ParseTime(r.Header.Get("If-Modified-Since")); err == nil && modErr == nil {
+		if !modified.After(since) {
+			return notModified
+		}
+	}
+	return proceed
+}
+
+// matchesTag reports whether etag is in a list of entity tags, or the list is
+// "*", by strong or by weak comparison (RFC 9110, section 8.8.3.2).
+func matchesTag(list []string, etag string, strong bool) bool {
+	for _, line := range list {
+		for line = strings.TrimLeft(line, " \t,"); line != ""; line = strings.TrimLeft(line, " \t,") {
+			if line[0] == '*' {
+				return true
+			}
+			tag, rest, ok := cutTag(line)
+			if !ok {
+				break // not an entity tag: what follows can't be read
+			}
+			line = rest
+			if etag == "" || (strong && !(isStrong(tag) && isStrong(etag))) {
+				continue
+			}
+			if strings.TrimPrefix(tag, "W/") == strings.TrimPrefix(etag, "W/") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// cutTag cuts the entity tag off the beginning of s.
+func cutTag(s string) (tag, rest string, ok bool) {
+	start := 0
+	if strings.HasPrefix(s, "W/") {
+		start = 2
+	}
+	if len(s) <= start || s[start] != '"' {
+		return "", "", false
+	}
+	end := strings.IndexByte(s[start+1:], '"')
+	if end < 0 {
+		return "", "", false
+	}
+	end += start + 2
+	return s[:end], s[end:], true
+}
+
+// ifRangeHolds reports whether a Range is to be honoured in view of If-Range
+// (RFC 9110, section 13.1.5): the entity tag must match strongly; a date must be
+// the exact Last-Modified, and old enough in relation to Date to be strong
+// (section 8.8.2.2).
+func ifRangeHolds(r *http.Request, h http.Header) bool {
+	cond := r.Header.Get("If-Range")
+	if cond == "" {
+		return true
+	}
+	if tag, rest, ok := cutTag(cond); ok {
+		return rest == "" && isStrong(tag) && tag == h.Get("Etag")
+	}
+	if cond != h.Get("Last-Modified") {
+		return false
+	}
+	modified, err := http.ParseTime(cond)
+	made, err2 := http.ParseTime(h.Get("Date"))
+	return err == nil && err2 == nil && made.Sub(modified) >= time.Second
+}
