@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -30,6 +31,7 @@ const (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func newTest(t testing.TB, l Limits) *Cache {
+	t.Helper()
 	if l.Memory == 0 {
 		l.Memory = 64 << 20
 	}
@@ -206,6 +208,7 @@ func TestBounds(t *testing.T) {
 			t.Fatalf("past the bounds after %d objects: %+v", i, s)
 		}
 	}
+	c.work.Wait()
 	if !c.Contains("9999") || c.Contains("0") {
 		t.Error("the newest object is gone, or the oldest is not")
 	}
@@ -251,9 +254,7 @@ func TestPolicyDecidesWhatIsKept(t *testing.T) {
 				c := newTest(t, Limits{})
 				o := newOrigin(content(6, 300<<10))
 				p := policy()
-				for k, v := range tt.header {
-					o.header[k] = v
-				}
+				maps.Copy(o.header, tt.header)
 				if tt.change != nil {
 					tt.change(o, p)
 				}
@@ -523,6 +524,7 @@ func TestResetIsHealed(t *testing.T) {
 	if err != nil || status != Miss || !bytes.Equal(read(t, resp), o.body) {
 		t.Fatalf("%s, %v", status, err)
 	}
+	c.work.Wait()
 	if o.count() != 8 || !c.Contains("a") {
 		t.Errorf("%d requests, stored: %t", o.count(), c.Contains("a"))
 	}

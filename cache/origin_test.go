@@ -103,7 +103,7 @@ func (o *origin) fetch(ctx context.Context, header http.Header) (*http.Response,
 		resp.ContentLength, resp.TransferEncoding = -1, []string{"chunked"}
 	}
 	o.openCount++
-	b := &body_{o: o, ctx: ctx, left: resp.ContentLength, r: bytes.NewReader(body)}
+	b := &answerBody{o: o, ctx: ctx, left: resp.ContentLength, r: bytes.NewReader(body)}
 	if o.wrap != nil {
 		b.r = o.wrap(ctx, b.r)
 	}
@@ -114,9 +114,9 @@ func (o *origin) fetch(ctx context.Context, header http.Header) (*http.Response,
 	return resp, nil
 }
 
-// body_ is an answer's body. Like that of net/http it reports one that is
+// answerBody is an answer's body. Like that of net/http it reports one that is
 // shorter than its Content-Length.
-type body_ struct {
+type answerBody struct {
 	o      *origin
 	ctx    context.Context
 	left   int64
@@ -124,7 +124,7 @@ type body_ struct {
 	closed bool
 }
 
-func (b *body_) Read(p []byte) (int, error) {
+func (b *answerBody) Read(p []byte) (int, error) {
 	if err := b.ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -141,7 +141,7 @@ func (b *body_) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (b *body_) Close() error {
+func (b *answerBody) Close() error {
 	b.o.mu.Lock()
 	defer b.o.mu.Unlock()
 	if !b.closed {

@@ -45,7 +45,7 @@ func (t *transaction) next(ctx context.Context, off, until int64, idle func()) (
 }
 
 // look returns the bytes that are there from off on, or else what to wait for:
-// news of the fill that will bring them, which it starts if there is none.
+// news of the fill that will bring them.
 func (t *transaction) look(off, until int64) ([]byte, <-chan struct{}, error) {
 	c, o := t.c, t.obj
 	c.mu.Lock()
@@ -53,39 +53,52 @@ func (t *transaction) look(off, until int64) ([]byte, <-chan struct{}, error) {
 	if o.dead != nil {
 		return nil, nil, o.dead
 	}
-	if t.held != nil {
-		t.held.read(off)
-	}
-	if p := o.bytes(off); p != nil {
-		i, _, _ := o.bounds(off)
-		c.store.touch(o, i)
+	if p := t.available(off); p != nil {
 		return p, nil, nil
-	}
-	if t.held != nil {
-		if p := t.held.recentBytes(off); p != nil {
-			return p, nil, nil
-		}
 	}
 	if o.size >= 0 && off >= o.size {
 		return nil, nil, io.EOF
 	}
-	f := o.fillAt(off)
-	if t.held != nil && t.held != f && t.held.err != nil && off >= t.held.pos {
-		return nil, nil, t.held.err
-	}
-	if f != nil && o.resumable() && off-f.pos > joinDistance*o.sliceSize {
-		f = nil
-	}
-	if f == nil {
-		if !o.resumable() {
-			return nil, nil, errSuperseded
-		}
-		if until < 0 {
-			until = o.size
-		}
-		f = c.fillGap(o, t.req, off, until)
+	f, err := t.bringer(off, until)
+	if err != nil {
+		return nil, nil, err
 	}
 	t.hold(f)
 	f.read(off)
 	return nil, f.waitChan(), nil
+}
+
+// available returns the bytes that are there from off on; nil if there are none.
+func (t *transaction) available(off int64) []byte {
+	if t.held != nil {
+		t.held.read(off)
+	}
+	if p := t.obj.bytes(off); p != nil {
+		t.c.store.touch(t.obj, off)
+		return p
+	}
+	if t.held != nil {
+		return t.held.recentBytes(off)
+	}
+	return nil
+}
+
+// bringer returns the fill that will bring the byte at off. It starts one if
+// there is none, or none that is near.
+func (t *transaction) bringer(off, until int64) (*fill, error) {
+	o := t.obj
+	f := o.fillAt(off)
+	if t.held != nil && t.held != f && t.held.err != nil && off >= t.held.pos {
+		return nil, t.held.err
+	}
+	if f != nil && (!o.resumable() || off-f.pos <= joinDistance*o.sliceSize) {
+		return f, nil
+	}
+	if !o.resumable() {
+		return nil, errSuperseded
+	}
+	if until < 0 {
+		until = o.size
+	}
+	return t.c.fillGap(o, t.req, off, until), nil
 }

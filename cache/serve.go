@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/textproto"
@@ -37,8 +38,7 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) (Stat
 	c.count(t.outcome.hit)
 	if err != nil && !errors.Is(err, ErrAborted) {
 		w.Header().Set("Cache-Status", t.outcome.String())
-		var re *RangeError
-		if errors.As(err, &re) {
+		if re, ok := errors.AsType[*RangeError](err); ok {
 			unsatisfied(w, re.Size)
 			return t.outcome.status(), nil
 		}
@@ -90,10 +90,7 @@ func (p *response) begin() {
 		return
 	}
 	p.sent = true
-	h := p.w.Header()
-	for name, values := range p.header {
-		h[name] = values
-	}
+	maps.Copy(p.w.Header(), p.header)
 	p.w.WriteHeader(p.status)
 }
 

@@ -140,8 +140,11 @@ func (s *store) drop(o *object, i int) {
 	}
 }
 
-// touch counts as a use of a slice.
-func (s *store) touch(o *object, i int) { s.slices.Get(sliceKey{o, i}) }
+// touch counts as a use of the slice that holds the byte at off.
+func (s *store) touch(o *object, off int64) {
+	i, _, _ := o.bounds(off)
+	s.slices.Get(sliceKey{o, i})
+}
 
 // shrink evicts the slices whose last use is longest ago, until the rest is
 // within the limit. What fills are still writing can't be evicted.

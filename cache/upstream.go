@@ -35,7 +35,7 @@ func ask(ctx context.Context, fetch Fetch, header http.Header) (*answer, error) 
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
 	a.timer = time.AfterFunc(openTimeout, func() { a.cancel(ErrStalled) })
 
-	resp, err := fetch(a.ctx, header)
+	resp, err := fetch(a.ctx, header) //nolint:bodyclose // answer.close does
 	a.timer.Stop()
 	if err != nil {
 		err = a.cause(err)
