@@ -15,6 +15,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/voyo-music/caddy-voyo/internal/contain"
 )
 
 // Errors that Serve, Forward and Warm return, to be told apart with errors.Is.
@@ -86,7 +88,6 @@ type Stats struct {
 	Fills   int   // upstream bodies being read
 	Hits    int64 // answered out of the cache, since it was made
 	Misses  int64 // answered with the upstream's help
-	Panics  int64 // contained in background work
 }
 
 // Cache keeps objects in memory. Its methods are safe for concurrent use.
@@ -152,23 +153,21 @@ func (c *Cache) Warm(ctx context.Context, req Request) error {
 	return t.copy(ctx, 0, -1, func([]byte) error { return nil }, func() {})
 }
 
-// start runs f, which talks to an upstream, in the background, and contains its
-// panics: failed is called with what has become of one. It reports false, and
-// runs nothing, if the cache is closed. The caller holds c.mu.
+// start runs f, which talks to an upstream, in the background. failed is called
+// with a *contain.PanicError if f panics. It reports false, and runs nothing, if
+// the cache is closed. The caller holds c.mu.
 func (c *Cache) start(f func(), failed func(error)) bool {
 	if c.ctx.Err() != nil {
 		return false
 	}
 	c.work.Go(func() {
-		defer func() {
-			if p := recover(); p != nil {
-				c.mu.Lock()
-				c.stats.Panics++
-				c.mu.Unlock()
-				failed(panicError(p))
-			}
-		}()
-		f()
+		err := contain.Do(func() error {
+			f()
+			return nil
+		})
+		if err != nil {
+			failed(err)
+		}
 	})
 	return true
 }

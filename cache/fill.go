@@ -249,6 +249,3 @@ func unexpected(err error) error {
 	}
 	return err
 }
-
-// panicError is the error that a panic in the background becomes.
-func panicError(p any) error { return fmt.Errorf("panic: %v", p) }

@@ -4,30 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
-	"sync/atomic"
 	"time"
+
+	"github.com/voyo-music/caddy-voyo/internal/contain"
 )
 
 var (
 	errNoTargets = errors.New("resolver answered without a target")
 	errExited    = errors.New("resolver ended its goroutine")
 )
-
-// PanicError is the error of a lookup that panicked. Everyone who waited for
-// the lookup gets the same one.
-type PanicError struct {
-	Value any    // what the resolver panicked with
-	Stack []byte // where, as debug.Stack formats it
-
-	claimed atomic.Bool
-}
-
-// Error does not show the value, which may hold anything.
-func (e *PanicError) Error() string { return "resolver panicked" }
-
-// Claim returns true once: to the one who is to log the panic.
-func (e *PanicError) Claim() bool { return !e.claimed.Swap(true) }
 
 // flight is one lookup, which those who ask meanwhile wait for. It differs from
 // singleflight's in that it knows who is waiting: one that has no place yet and
@@ -145,7 +130,7 @@ func (m *Memo) begin(f *flight) bool {
 func (m *Memo) finish(f *flight, ans *Answer, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := errors.AsType[*PanicError](err); ok {
+	if _, ok := errors.AsType[*contain.PanicError](err); ok {
 		m.stats.Panics++
 	}
 	if m.flights[f.key] != f {
@@ -173,12 +158,10 @@ func (m *Memo) land(f *flight) {
 
 // ask asks the resolver and makes an error of anything that is not an answer.
 func ask(ctx context.Context, r Resolver, a Asset) (ans *Answer, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			ans, err = nil, &PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
-	ans, err = r.Resolve(ctx, a)
+	err = contain.Do(func() error {
+		ans, err = r.Resolve(ctx, a)
+		return err
+	})
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, givenUp(ctx) // whichever of the two ends the flight

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/voyo-music/caddy-voyo/internal/contain"
 )
 
 // result is what one caller of Resolve got.
@@ -223,7 +225,7 @@ func TestFlightPanics(t *testing.T) {
 		claims := 0
 		for _, ch := range waiters {
 			got := <-ch
-			p, ok := errors.AsType[*PanicError](got.err)
+			p, ok := errors.AsType[*contain.PanicError](got.err)
 			if !ok {
 				t.Fatalf("got %+v", got)
 			}

@@ -96,7 +96,7 @@ func (m *Memo) Close() {
 //
 // The name stands for the resolver: those with equal names share answers. Only
 // an answer with targets and ErrNotFound (for NegativeTTL, or ttl if that is
-// less) are remembered. An error is the resolver's own, a *PanicError, ctx's if
+// less) are remembered. An error is the resolver's own, a *contain.PanicError, ctx's if
 // the caller left first, or wraps context.DeadlineExceeded after LookupTimeout.
 func (m *Memo) Resolve(
 	ctx context.Context, name string, r Resolver, a Asset, ttl time.Duration,
