@@ -1,0 +1,150 @@
+package voyo
+
+import (
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/voyo-music/caddy-voyo/resolver"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("voyo", parseCaddyfile)
+	httpcaddyfile.RegisterDirectiveOrder("voyo", httpcaddyfile.Before, "reverse_proxy")
+}
+
+func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	v := new(Handler)
+	if err := v.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	voyo [<matcher>] {
+//	    resolver <name> [<args...>] {
+//	        ...
+//	    }
+//	    location_ttl      <duration>
+//	    allowed_origins   <origins...>
+//	    enforce_origins
+//	    allowed_upstreams <hosts...>
+//	    raw_ids           on|off
+//	    art {
+//	        entries      <count>
+//	        memory       <size>
+//	        ttl          <duration>
+//	        override_ttl <duration>
+//	        negative_ttl <duration>
+//	        max_age      <duration>
+//	        max_object   <size>
+//	    }
+//	    stream {
+//	        max_age <duration>
+//	    }
+//	    transport <name> {
+//	        ...
+//	    }
+//	    public_url <url>
+//	}
+//
+// At least one resolver is required, and they are asked in the given order; no
+// other subdirective may be repeated. Placeholders are kept as they are:
+// Provision expands them.
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	err := parseBlock(d, "", block{
+		"resolver":          h.parseResolver,
+		"location_ttl":      readPositive(&h.LocationTTL),
+		"allowed_origins":   readList(&h.AllowedOrigins),
+		"enforce_origins":   readFlag(&h.EnforceOrigins),
+		"allowed_upstreams": readList(&h.AllowedUpstreams),
+		"raw_ids":           readSwitch(&h.RawIDs),
+		"art":               h.parseArt,
+		"stream":            h.parseStream,
+		"transport":         h.parseTransport,
+		"public_url":        readText(&h.PublicURL),
+	})
+	if err != nil {
+		return err
+	}
+	if len(h.ResolversRaw) == 0 {
+		return d.Err("voyo needs at least one resolver")
+	}
+	return nil
+}
+
+func (h *Handler) parseResolver(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	name := d.Val()
+	id := "http.voyo.resolvers." + name
+	if _, err := caddy.GetModule(id); err != nil {
+		return d.Errf("unknown resolver '%s'", name)
+	}
+	mod, err := caddyfile.UnmarshalModule(d, id)
+	if err != nil {
+		return err
+	}
+	if _, ok := mod.(resolver.Resolver); !ok {
+		return d.Errf("%s (%T) is not a resolver", name, mod)
+	}
+	h.ResolversRaw = append(h.ResolversRaw, caddyconfig.JSONModuleObject(mod, "resolver", name, nil))
+	return nil
+}
+
+func (h *Handler) parseTransport(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	name := d.Val()
+	// this one ignores arguments, and with them the block that follows
+	if name == "http" && d.CountRemainingArgs() > 0 {
+		return d.ArgErr()
+	}
+	mod, err := caddyfile.UnmarshalModule(d, "http.reverse_proxy.transport."+name)
+	if err != nil {
+		return err
+	}
+	if _, ok := mod.(http.RoundTripper); !ok {
+		return d.Errf("%s (%T) is not a transport", name, mod)
+	}
+	h.TransportRaw = caddyconfig.JSONModuleObject(mod, "protocol", name, nil)
+	return nil
+}
+
+func (h *Handler) parseArt(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	h.Art = new(ArtConfig)
+	return parseBlock(d, "art", block{
+		"entries":      readCount(&h.Art.Entries),
+		"memory":       readSize(&h.Art.Memory),
+		"ttl":          readPositive(&h.Art.TTL),
+		"override_ttl": readPositive(&h.Art.OverrideTTL),
+		"negative_ttl": readDuration(&h.Art.NegativeTTL),
+		"max_age":      readDuration(&h.Art.MaxAge),
+		"max_object":   readSize(&h.Art.MaxObject),
+	})
+}
+
+func (h *Handler) parseStream(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	h.Stream = new(StreamConfig)
+	return parseBlock(d, "stream", block{
+		"max_age": readDuration(&h.Stream.MaxAge),
+	})
+}

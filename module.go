@@ -1,0 +1,284 @@
+// Package voyo is a Caddy HTTP handler that makes any Caddy a CDN edge node for
+// VOYO, a music service.
+package voyo
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/voyo-music/caddy-voyo/cache"
+	"github.com/voyo-music/caddy-voyo/internal/expand"
+	"github.com/voyo-music/caddy-voyo/resolver"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+const defaultLocationTTL = 4 * time.Hour
+
+// Handler is an edge node for VOYO. It answers VOYO's requests for streams and
+// covers: a track's ID is resolved to a place upstream, and what is there goes
+// to the client, covers by way of a cache. All other requests go to the next
+// handler.
+//
+// The cache outlives a change of the configuration, as long as the new one
+// would fetch the same things: its resolvers and allowed upstreams are equal.
+// Limits that were changed take effect as soon as the old configuration is gone.
+//
+// The placeholders `{env.*}` and `{file.*}` in origins, upstream hosts and the
+// public URL are expanded once, when the configuration is loaded. One that
+// stands for nothing is an error.
+//
+// These placeholders are set for each of VOYO's requests. The templates of
+// resolvers and the handlers that come before this one, such as an access log,
+// can use them:
+//
+// Placeholder | Description
+// ------------|-------------
+// `{http.voyo.id}` | The track's source ID
+// `{http.voyo.vyo_id}` | The track's VOYO ID
+// `{http.voyo.kind}` | What is asked for: `stream` or `art`
+// `{http.voyo.type}` | The medium of a stream: `audio` or `video`
+// `{http.voyo.quality}` | The quality, as asked for
+// `{http.voyo.bitrate}` | The bitrate of a stream: `64` or `128`
+// `{http.voyo.image}` | The name of a cover, such as `hqdefault`
+// `{http.voyo.cache}` | After the answer, what the cache did: `hit`, `miss`, `partial`, `stale`, `revalidated`, `pass` or `error`
+// `{http.voyo.resolver}` | After the answer, the resolver that knew the place
+type Handler struct {
+	// Know where a track can be fetched. They are asked in this order until one
+	// has it. At least one is required.
+	ResolversRaw []json.RawMessage `json:"resolvers,omitempty" caddy:"namespace=http.voyo.resolvers inline_key=resolver"`
+
+	// How long a resolver's answer is used before it is asked again, if it does
+	// not say itself that it expires sooner. Default: `4h`, also if zero.
+	LocationTTL caddy.Duration `json:"location_ttl,omitempty"`
+
+	// Lists the origins whose pages may read the answers: exact origins such as
+	// `https://voyo.example`, `https://*.voyo.example` for all subdomains, or
+	// `*` for every origin. Default: none.
+	AllowedOrigins []string `json:"allowed_origins,omitempty"`
+
+	// Refuses requests from other origins with status 403. Default: `false`:
+	// they are answered, but a browser keeps the answer from the page.
+	EnforceOrigins bool `json:"enforce_origins,omitempty"`
+
+	// Lists the hosts that may be fetched from where an upstream's answer names
+	// them, in a URL or a redirect: exact, or `*.suffix`, either with or without
+	// a port. A CIDR allows a range of private addresses, which are refused
+	// otherwise. Hosts named in the configuration of a resolver need not be
+	// listed. Default: none.
+	AllowedUpstreams []string `json:"allowed_upstreams,omitempty"`
+
+	// Accepts source IDs besides VOYO IDs, as older players send them.
+	// Default: `true`.
+	RawIDs *bool `json:"raw_ids,omitempty"`
+
+	// Configures how covers are cached.
+	Art *ArtConfig `json:"art,omitempty"`
+
+	// Configures how streams are delivered.
+	Stream *StreamConfig `json:"stream,omitempty"`
+
+	// Fetches from upstreams. Any transport of the reverse proxy works; only
+	// with `http`, over HTTP/1.1 or 2 and without a forward proxy, may hosts be
+	// fetched from that are not named in the configuration of a resolver. For
+	// `http`, `max_conns_per_host` is `50` unless given (a negative number means
+	// no limit), as many connections are kept open when idle, and
+	// `response_header_timeout` is `15s` unless given. Certificates are always
+	// checked. Default: `http`.
+	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
+
+	// Is how clients reach this edge, for the URLs in JSON answers: an absolute
+	// http or https URL, which may have a path. Default: taken from each
+	// request.
+	PublicURL string `json:"public_url,omitempty"`
+
+	logger       *zap.Logger
+	resolvers    []namedResolver
+	memoTTL      time.Duration
+	client       http.RoundTripper // checks every host
+	lease        *lease
+	state        *state
+	origins      originList
+	artPolicy    cache.Policy
+	streamPolicy cache.Policy
+	publicURL    *url.URL // nil: taken from the request
+	rawIDs       bool
+}
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.voyo",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision sets up the handler. The state comes last: whatever fails before
+// has nothing to give back, and nothing can fail after.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	limits, err := h.provisionPolicies()
+	if err != nil {
+		return err
+	}
+	repl := caddy.NewReplacer()
+	if err := h.provisionOrigins(repl); err != nil {
+		return err
+	}
+	upstreams, err := expandAll(repl, "allowed_upstreams", h.AllowedUpstreams)
+	if err != nil {
+		return err
+	}
+	identities, err := h.loadResolvers(ctx, repl)
+	if err != nil {
+		return err
+	}
+	guard, err := resolver.NewGuard(h.trustedHosts(), upstreams)
+	if err != nil {
+		return fmt.Errorf("upstreams: %w", err)
+	}
+	h.client, err = h.loadTransport(ctx, guard)
+	if err != nil {
+		return err
+	}
+	for _, r := range h.resolvers {
+		if user, ok := r.Resolver.(resolver.TransportUser); ok {
+			user.UseTransport(h.client)
+		}
+	}
+	h.lease = acquireState(stateKey(h.CaddyModule().ID, identities, upstreams), limits)
+	h.state = h.lease.state
+	return nil
+}
+
+// Validate checks that the settings make sense together.
+func (h *Handler) Validate() error {
+	if len(h.resolvers) == 0 {
+		return errors.New("at least one resolver is required")
+	}
+	if h.EnforceOrigins && len(h.AllowedOrigins) == 0 {
+		return errors.New("enforce_origins needs allowed_origins: every origin would be refused")
+	}
+	return nil
+}
+
+// Cleanup gives back the state, if Provision got as far as acquiring it.
+func (h *Handler) Cleanup() error {
+	if h.lease == nil {
+		return nil
+	}
+	err := h.lease.release()
+	h.lease = nil
+	return err
+}
+
+func (h *Handler) provisionPolicies() (cache.Limits, error) {
+	if err := checkDuration("location_ttl", &h.LocationTTL); err != nil {
+		return cache.Limits{}, err
+	}
+	h.memoTTL = time.Duration(h.LocationTTL)
+	if h.memoTTL == 0 {
+		h.memoTTL = defaultLocationTTL
+	}
+	h.rawIDs = h.RawIDs == nil || *h.RawIDs
+
+	var art ArtConfig
+	if h.Art != nil {
+		art = *h.Art
+	}
+	limits, err := art.limits()
+	if err != nil {
+		return cache.Limits{}, fmt.Errorf("art: %w", err)
+	}
+	h.artPolicy, err = art.cachePolicy(limits.Memory)
+	if err != nil {
+		return cache.Limits{}, fmt.Errorf("art: %w", err)
+	}
+	h.artPolicy.Admit = admitImage
+
+	var stream StreamConfig
+	if h.Stream != nil {
+		stream = *h.Stream
+	}
+	h.streamPolicy, err = stream.cachePolicy()
+	if err != nil {
+		return cache.Limits{}, fmt.Errorf("stream: %w", err)
+	}
+	return limits, nil
+}
+
+func (h *Handler) provisionOrigins(repl *caddy.Replacer) error {
+	origins, err := expandAll(repl, "allowed_origins", h.AllowedOrigins)
+	if err != nil {
+		return err
+	}
+	h.origins, err = parseOrigins(origins)
+	if err != nil {
+		return fmt.Errorf("allowed_origins: %w", err)
+	}
+	if h.PublicURL == "" {
+		return nil
+	}
+	public, err := expand.Value(repl, "public_url", h.PublicURL)
+	if err != nil {
+		return err
+	}
+	h.publicURL, err = parsePublicURL(public)
+	return err
+}
+
+// trustedHosts lists the hosts that the configuration of the resolvers names.
+func (h *Handler) trustedHosts() []string {
+	var hosts []string
+	for _, r := range h.resolvers {
+		if l, ok := r.Resolver.(resolver.HostLister); ok {
+			hosts = append(hosts, l.Hosts()...)
+		}
+	}
+	return hosts
+}
+
+// parsePublicURL does not repeat the URL in its errors, as it may have a
+// password in it.
+func parsePublicURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
+		return nil, errors.New("public_url must be an absolute http or https URL")
+	case u.User != nil, u.RawQuery != "" || u.ForceQuery, u.Fragment != "":
+		return nil, errors.New("public_url must not have a user, a query or a fragment")
+	}
+	return u, nil
+}
+
+// expandAll expands the placeholders in each of the values.
+func expandAll(repl *caddy.Replacer, field string, values []string) ([]string, error) {
+	expanded := make([]string, len(values))
+	for i, v := range values {
+		var err error
+		if expanded[i], err = expand.Value(repl, field, v); err != nil {
+			return nil, err
+		}
+	}
+	return expanded, nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+	_ caddyfile.Unmarshaler       = (*Handler)(nil)
+)

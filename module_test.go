@@ -1,0 +1,331 @@
+package voyo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	"github.com/voyo-music/caddy-voyo/cache"
+	"github.com/voyo-music/caddy-voyo/internal/expand"
+	"github.com/voyo-music/caddy-voyo/resolver"
+)
+
+func init() {
+	caddy.RegisterModule(fakeResolver{})
+	caddy.RegisterModule(anonymousResolver{})
+	caddy.RegisterModule(noResolver{})
+}
+
+// fakeResolver has a configuration that says what it trusts and who it is.
+type fakeResolver struct {
+	Upstream string `json:"upstream,omitempty"`
+	Secret   string `json:"secret,omitempty"`
+
+	secret    string
+	transport http.RoundTripper
+}
+
+func (fakeResolver) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.voyo.resolvers.fake",
+		New: func() caddy.Module { return new(fakeResolver) },
+	}
+}
+
+func (f *fakeResolver) Provision(caddy.Context) (err error) {
+	f.secret, err = expand.Value(caddy.NewReplacer(), "secret", f.Secret)
+	return err
+}
+
+func (f *fakeResolver) Resolve(context.Context, resolver.Asset) (*resolver.Answer, error) {
+	return nil, resolver.ErrNotFound
+}
+
+func (f *fakeResolver) Hosts() []string {
+	if f.Upstream == "" {
+		return nil
+	}
+	return []string{f.Upstream}
+}
+
+func (f *fakeResolver) Identity() string                  { return f.Upstream }
+func (f *fakeResolver) UseTransport(rt http.RoundTripper) { f.transport = rt }
+
+func (f *fakeResolver) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if !d.AllArgs(&f.Upstream) {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+// anonymousResolver does not say who it is.
+type anonymousResolver struct {
+	Settings map[string]any `json:"settings,omitempty"`
+}
+
+func (anonymousResolver) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.voyo.resolvers.anonymous",
+		New: func() caddy.Module { return new(anonymousResolver) },
+	}
+}
+
+func (anonymousResolver) Resolve(context.Context, resolver.Asset) (*resolver.Answer, error) {
+	return nil, resolver.ErrNotFound
+}
+
+// noResolver is in the namespace by mistake.
+type noResolver struct{}
+
+func (noResolver) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.voyo.resolvers.none",
+		New: func() caddy.Module { return new(noResolver) },
+	}
+}
+
+func (*noResolver) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
+
+// load loads a handler as Caddy does. unload ends the configuration that it is
+// in, as do a reload and the end of the test.
+func load(t *testing.T, config string) (h *Handler, unload func(), err error) {
+	t.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	unload = func() {
+		if cancel != nil {
+			cancel()
+		}
+		cancel = nil
+	}
+	t.Cleanup(unload)
+	mod, err := ctx.LoadModuleByID("http.handlers.voyo", []byte(config))
+	if err != nil {
+		return nil, unload, err
+	}
+	return mod.(*Handler), unload, nil
+}
+
+func mustLoad(t *testing.T, config string) (h *Handler, unload func()) {
+	t.Helper()
+	h, unload, err := load(t, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h, unload
+}
+
+// statesInUse counts the states that have not been given back.
+func statesInUse() (n int) {
+	states.Range(func(any, any) bool {
+		n++
+		return true
+	})
+	return n
+}
+
+// withResolver returns a configuration that has a resolver and some settings.
+func withResolver(settings string) string {
+	config := `{"resolvers": [{"resolver": "fake", "upstream": "media.example:443"}]`
+	if settings != "" {
+		config += ", " + settings
+	}
+	return config + "}"
+}
+
+func TestDefaults(t *testing.T) {
+	for _, settings := range []string{
+		``,
+		`"art": {}, "stream": {}`,
+		`"location_ttl": 0, "art": {"entries": 0, "memory": 0, "ttl": 0, "override_ttl": 0, "max_object": 0}`,
+	} {
+		h, _ := mustLoad(t, withResolver(settings))
+		h.artPolicy.Admit = nil // functions can't be compared
+		wantArt := fmt.Sprint(cache.Policy{TTL: 24 * time.Hour, NegativeTTL: time.Minute, MaxAge: time.Hour, MaxObject: 10 << 20})
+		if got := fmt.Sprint(h.artPolicy); got != wantArt {
+			t.Errorf("%s: art policy is %s, want %s", settings, got, wantArt)
+		}
+		if h.streamPolicy.MaxAge != time.Hour {
+			t.Errorf("%s: stream max_age is %s", settings, h.streamPolicy.MaxAge)
+		}
+		if want := (cache.Limits{Entries: 500, Memory: 64 << 20}); h.lease.limits != want {
+			t.Errorf("%s: limits are %+v, want %+v", settings, h.lease.limits, want)
+		}
+		if h.memoTTL != 4*time.Hour || !h.rawIDs || h.publicURL != nil {
+			t.Errorf("%s: location_ttl %s, raw IDs %t, public URL %v", settings, h.memoTTL, h.rawIDs, h.publicURL)
+		}
+	}
+}
+
+func TestSettings(t *testing.T) {
+	h, _ := mustLoad(t, withResolver(`
+		"location_ttl": "90m",
+		"raw_ids": false,
+		"public_url": "https://edge.voyo.example/base",
+		"art": {"entries": 7, "memory": 2097152, "ttl": "2h", "override_ttl": "3h", "negative_ttl": "4m", "max_age": "5m", "max_object": 1048576},
+		"stream": {"max_age": "6m"}`))
+	if h.artPolicy.Admit == nil {
+		t.Error("anything is admitted as a cover")
+	}
+	h.artPolicy.Admit = nil
+	want := fmt.Sprint(cache.Policy{TTL: 2 * time.Hour, OverrideTTL: 3 * time.Hour, NegativeTTL: 4 * time.Minute, MaxAge: 5 * time.Minute, MaxObject: 1 << 20})
+	if got := fmt.Sprint(h.artPolicy); got != want {
+		t.Errorf("art policy is %s, want %s", got, want)
+	}
+	if want := (cache.Limits{Entries: 7, Memory: 2 << 20}); h.lease.limits != want {
+		t.Errorf("limits are %+v, want %+v", h.lease.limits, want)
+	}
+	if h.streamPolicy.MaxAge != 6*time.Minute || h.memoTTL != 90*time.Minute || h.rawIDs || h.publicURL.String() != "https://edge.voyo.example/base" {
+		t.Errorf("max_age %s, location_ttl %s, raw IDs %t, public URL %v", h.streamPolicy.MaxAge, h.memoTTL, h.rawIDs, h.publicURL)
+	}
+}
+
+// Where zero has a meaning of its own it does not stand for the default.
+func TestZero(t *testing.T) {
+	h, _ := mustLoad(t, withResolver(`"art": {"negative_ttl": 0, "max_age": 0}, "stream": {"max_age": 0}`))
+	if h.artPolicy.NegativeTTL != 0 || h.artPolicy.MaxAge != 0 || h.streamPolicy.MaxAge != 0 {
+		t.Errorf("negative_ttl %s, max_age %s and %s", h.artPolicy.NegativeTTL, h.artPolicy.MaxAge, h.streamPolicy.MaxAge)
+	}
+}
+
+// Little memory is not an error just because the default of max_object is more.
+func TestMaxObjectDefault(t *testing.T) {
+	h, _ := mustLoad(t, withResolver(`"art": {"memory": 1000}`))
+	if h.artPolicy.MaxObject != 1000 {
+		t.Errorf("max_object is %d", h.artPolicy.MaxObject)
+	}
+}
+
+func TestResolvers(t *testing.T) {
+	h, _ := mustLoad(t, `{"resolvers": [{"resolver": "fake"}, {"resolver": "anonymous"}, {"resolver": "fake"}]}`)
+	var got []string
+	for _, r := range h.resolvers {
+		got = append(got, r.name+" "+r.display)
+	}
+	if want := "0/fake fake, 1/anonymous anonymous, 2/fake fake"; strings.Join(got, ", ") != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+	if h.resolvers[2].Resolver.(*fakeResolver).transport != h.client {
+		t.Error("a resolver was not given the guarded transport")
+	}
+}
+
+func TestInvalid(t *testing.T) {
+	t.Setenv("VOYO_TEST_EMPTY", "")
+	for _, c := range []struct{ settings, want string }{
+		{`"location_ttl": "-1s"`, "location_ttl must not be negative: -1s"},
+		{`"art": {"entries": -1}`, "art: entries must not be negative: -1"},
+		{`"art": {"memory": -1}`, "art: memory must not be negative: -1"},
+		{`"art": {"ttl": "-1s"}`, "art: ttl must not be negative"},
+		{`"art": {"override_ttl": "-1s"}`, "art: override_ttl must not be negative"},
+		{`"art": {"negative_ttl": "-1s"}`, "art: negative_ttl must not be negative"},
+		{`"art": {"max_age": "-1s"}`, "art: max_age must not be negative"},
+		{`"art": {"max_object": -1}`, "art: max_object must not be negative"},
+		{`"art": {"max_object": 1001, "memory": 1000}`, "art: max_object (1001 bytes) exceeds memory (1000 bytes)"},
+		{`"art": {"max_object": 67108865}`, "exceeds memory (67108864 bytes)"},
+		{`"stream": {"max_age": "-1s"}`, "stream: max_age must not be negative"},
+		{`"allowed_origins": ["https://voyo.example/path"]`, "allowed_origins: "},
+		{`"allowed_origins": ["{env.VOYO_TEST_EMPTY}"]`, "allowed_origins: environment variable VOYO_TEST_EMPTY is not set"},
+		{`"allowed_upstreams": ["bad host"]`, "upstreams: "},
+		{`"allowed_upstreams": ["{file./does/not/exist}"]`, "allowed_upstreams: file /does/not/exist is missing"},
+		{`"enforce_origins": true`, "enforce_origins needs allowed_origins"},
+		{`"public_url": "{env.VOYO_TEST_EMPTY}"`, "public_url: environment variable VOYO_TEST_EMPTY is not set"},
+		{`"public_url": "edge.voyo.example"`, "public_url must be an absolute http or https URL"},
+		{`"public_url": "/edge"`, "public_url must be an absolute http or https URL"},
+		{`"public_url": "ftp://edge.voyo.example"`, "public_url must be an absolute http or https URL"},
+		{`"public_url": "https://:443"`, "public_url must be an absolute http or https URL"},
+		{`"public_url": "https://edge.voyo.example:port"`, "public_url must be an absolute http or https URL"},
+		{`"public_url": "https://u:sesame@edge.voyo.example"`, "public_url must not have a user"},
+		{`"public_url": "https://edge.voyo.example?a=b"`, "public_url must not have"},
+		{`"public_url": "https://edge.voyo.example?"`, "public_url must not have"},
+		{`"public_url": "https://edge.voyo.example#top"`, "public_url must not have"},
+		{`"transport": {"protocol": "carrier_pigeon"}`, "loading transport: "},
+		{`"unheard_of": true`, `unknown field "unheard_of"`},
+		{`"art": {"unheard_of": true}`, `unknown field "unheard_of"`},
+		{`"stream": {"slice": 1}`, `unknown field "slice"`},
+	} {
+		t.Run(c.settings, func(t *testing.T) {
+			checkInvalid(t, withResolver(c.settings), c.want)
+		})
+	}
+	for _, c := range []struct{ resolvers, want string }{
+		{`[]`, "at least one resolver is required"},
+		{`[{"resolver": "unheard_of"}]`, "loading resolvers: position 0"},
+		{`[{"resolver": "fake"}, {"resolver": "none"}]`, "resolvers: position 1: module none (*voyo.noResolver) is not a resolver"},
+		{`[{"resolver": "fake", "unheard_of": 1}]`, `unknown field "unheard_of"`},
+		{`[{"resolver": "fake", "upstream": "no port"}]`, "upstreams: "},
+		{`[{"resolver": "fake", "secret": "{env.VOYO_TEST_EMPTY}"}]`, "secret: environment variable VOYO_TEST_EMPTY"},
+	} {
+		t.Run(c.resolvers, func(t *testing.T) {
+			checkInvalid(t, `{"resolvers": `+c.resolvers+`}`, c.want)
+		})
+	}
+}
+
+// checkInvalid also checks that what failed leaves nothing behind.
+func checkInvalid(t *testing.T, config, want string) {
+	t.Helper()
+	_, unload, err := load(t, config)
+	unload()
+	if err == nil {
+		t.Fatal("was loaded")
+	}
+	if !strings.Contains(err.Error(), want) {
+		t.Errorf("got %q, want %q", err, want)
+	}
+	if strings.Contains(err.Error(), "sesame") {
+		t.Errorf("password in %q", err)
+	}
+	if n := statesInUse(); n != 0 {
+		t.Errorf("%d states are left", n)
+	}
+}
+
+func mustURL(t *testing.T, raw string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func TestPlaceholders(t *testing.T) {
+	t.Setenv("VOYO_TEST_DOMAIN", "voyo.example")
+	name := filepath.Join(t.TempDir(), "upstream")
+	if err := os.WriteFile(name, []byte("cdn.example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h, _ := mustLoad(t, withResolver(`
+		"allowed_origins": ["https://{env.VOYO_TEST_DOMAIN}"],
+		"allowed_upstreams": ["*.{file.`+name+`}"],
+		"public_url": "https://edge.{env.VOYO_TEST_DOMAIN}"`))
+	if !h.origins.has("https://voyo.example") {
+		t.Error("the origin is not allowed")
+	}
+	if got := h.publicURL.String(); got != "https://edge.voyo.example" {
+		t.Errorf("public URL is %s", got)
+	}
+	guard := h.client.(*guardedTransport).guard
+	for raw, allowed := range map[string]bool{
+		"https://a.cdn.example/": true,
+		"https://other.example/": false,
+		"https://media.example/": true,
+		"http://media.example/":  false, // the resolver's host, but not its port
+	} {
+		if _, err := guard.Check(mustURL(t, raw)); errors.Is(err, resolver.ErrForbidden) == allowed {
+			t.Errorf("%s: %v", raw, err)
+		}
+	}
+}

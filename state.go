@@ -1,0 +1,117 @@
+package voyo
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/voyo-music/caddy-voyo/cache"
+	"github.com/voyo-music/caddy-voyo/resolver"
+)
+
+// memoEntries bounds the memo. An entry with a presigned URL takes about 1 KiB.
+const memoEntries = 20_000
+
+// states holds each state that some handler uses, by what it is a state of.
+var states = caddy.NewUsagePool()
+
+// state is what outlives a reload. Handlers that would fetch the same things
+// share one, be it side by side or one after the other. It belongs to no
+// configuration, so it holds nothing that was made for one, such as a logger.
+type state struct {
+	art     *cache.Cache
+	memo    *resolver.Memo
+	warming *marks
+	started time.Time
+
+	activeStreams            atomic.Int64
+	streamHits, streamMisses atomic.Int64
+	prefetches               atomic.Int64
+	panics                   atomic.Int64 // contained in the background
+
+	pulses  pulses
+	lookups singleflight.Group // of /exists, by track
+
+	mu     sync.Mutex
+	leases []*lease // the longest held first
+}
+
+// Destruct stops what runs in the background, when the last handler is gone.
+func (s *state) Destruct() error {
+	s.warming.Close()
+	s.memo.Close()
+	s.art.Close()
+	return nil
+}
+
+// lease is one handler's hold on a state, and the limits which that handler's
+// configuration states.
+//
+// The limits in effect are those of the lease that was held the longest. While
+// a new configuration is loaded and may still fail, that is the old one's; so a
+// failed reload changes nothing, and a successful one applies its limits as the
+// old configuration is cleaned up.
+type lease struct {
+	key    [sha256.Size]byte
+	state  *state
+	limits cache.Limits
+}
+
+// acquireState returns a hold on the state for the key, which is made if there
+// is none. It must be released exactly once.
+func acquireState(key [sha256.Size]byte, limits cache.Limits) *lease {
+	// the constructor can't fail, so neither can this
+	value, _, _ := states.LoadOrNew(key, func() (caddy.Destructor, error) {
+		return &state{
+			art:     cache.New(limits),
+			memo:    resolver.NewMemo(memoEntries),
+			warming: newMarks(),
+			started: time.Now(),
+		}, nil
+	})
+	l := &lease{key: key, state: value.(*state), limits: limits}
+	l.state.attach(l)
+	return l
+}
+
+// release ends the hold. The last one ends the state.
+func (l *lease) release() error {
+	l.state.detach(l)
+	_, err := states.Delete(l.key)
+	return err
+}
+
+func (s *state) attach(l *lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leases = append(s.leases, l)
+	if len(s.leases) == 1 {
+		s.art.SetLimits(l.limits)
+	}
+}
+
+func (s *state) detach(l *lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.leases, l)
+	s.leases = slices.Delete(s.leases, i, i+1)
+	if i == 0 && len(s.leases) > 0 {
+		s.art.SetLimits(s.leases[0].limits)
+	}
+}
+
+// stateKey names the state of handlers that would fetch the same things. It is
+// a hash, because what identifies a resolver may have secrets in it.
+func stateKey(module caddy.ModuleID, resolvers, upstreams []string) [sha256.Size]byte {
+	upstreams = slices.Clone(upstreams)
+	slices.Sort(upstreams)
+	// strings can't fail to be marshaled
+	what, _ := json.Marshal([]any{module, resolvers, slices.Compact(upstreams)})
+	return sha256.Sum256(what)
+}

@@ -1,0 +1,175 @@
+package voyo
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/dustin/go-humanize"
+)
+
+// planned names the subdirectives of later versions. They are refused by name,
+// so that nobody takes an option for granted that does nothing yet.
+var planned = []string{
+	"origin", "rate_limit", "signed_urls", "shield", "fleet",
+	"art disk", "art stale_while_revalidate", "art stale_if_error",
+	"stream memory", "stream disk", "stream slice", "stream read_ahead",
+	"stream ttl", "stream override_ttl", "stream negative_ttl", "stream max_object",
+	"stream stale_while_revalidate", "stream stale_if_error",
+}
+
+// block holds what reads each subdirective of a block, by name. It is called
+// with the dispenser at the name.
+type block map[string]func(d *caddyfile.Dispenser) error
+
+// parseBlock reads the block that follows, the one of the subdirective parent.
+func parseBlock(d *caddyfile.Dispenser, parent string, b block) error {
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		full := strings.TrimSpace(parent + " " + name)
+		parse, ok := b[name]
+		switch {
+		case slices.Contains(planned, full):
+			return d.Errf("%s: not supported yet", full)
+		case name == "{":
+			return d.Err("unexpected block")
+		case !ok:
+			return d.Errf("unrecognized subdirective '%s'; known are: %s", full, strings.Join(slices.Sorted(maps.Keys(b)), ", "))
+		case seen[name] && full != "resolver":
+			return d.Errf("repeated subdirective '%s'", full)
+		}
+		seen[name] = true
+		if err := parse(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// argument returns the only argument, which may not be empty: in JSON that
+// would read as if it had not been given.
+func argument(d *caddyfile.Dispenser) (string, error) {
+	var arg string
+	if !d.AllArgs(&arg) {
+		return "", d.ArgErr()
+	}
+	if arg == "" {
+		return "", d.Err("empty argument")
+	}
+	return arg, nil
+}
+
+func readText(dst *string) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) (err error) {
+		*dst, err = argument(d)
+		return err
+	}
+}
+
+func readList(dst *[]string) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		*dst = d.RemainingArgs()
+		switch {
+		case len(*dst) == 0:
+			return d.ArgErr()
+		case slices.Contains(*dst, ""):
+			return d.Err("empty argument")
+		}
+		return nil
+	}
+}
+
+func readFlag(dst *bool) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+		*dst = true
+		return nil
+	}
+}
+
+func readSwitch(dst **bool) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		arg, err := argument(d)
+		if err != nil {
+			return err
+		}
+		if arg != "on" && arg != "off" {
+			return d.Errf("must be on or off, not '%s'", arg)
+		}
+		on := arg == "on"
+		*dst = &on
+		return nil
+	}
+}
+
+func readCount(dst *int) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		arg, err := argument(d)
+		if err != nil {
+			return err
+		}
+		n, err := strconv.Atoi(arg)
+		if err != nil || n <= 0 {
+			return d.Errf("invalid count '%s': must be a positive number", arg)
+		}
+		*dst = n
+		return nil
+	}
+}
+
+func readSize(dst *int64) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		arg, err := argument(d)
+		if err != nil {
+			return err
+		}
+		n, err := humanize.ParseBytes(arg)
+		if err != nil || n == 0 || n > math.MaxInt64 {
+			return d.Errf("invalid size '%s': must be a positive number of bytes below 8EiB, as in 64MiB", arg)
+		}
+		*dst = int64(n)
+		return nil
+	}
+}
+
+// readDuration reads a duration for which zero has a meaning of its own.
+func readDuration(dst **caddy.Duration) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		arg, err := argument(d)
+		if err != nil {
+			return err
+		}
+		parsed, err := caddy.ParseDuration(arg)
+		switch {
+		case err != nil:
+			return d.Errf("invalid duration '%s': %v", arg, err)
+		case parsed < 0:
+			return d.Errf("invalid duration '%s': must not be negative", arg)
+		}
+		v := caddy.Duration(parsed)
+		*dst = &v
+		return nil
+	}
+}
+
+// readPositive reads a duration for which zero would mean the default.
+func readPositive(dst *caddy.Duration) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		var v *caddy.Duration
+		if err := readDuration(&v)(d); err != nil {
+			return err
+		}
+		if *v == 0 {
+			return d.Errf("invalid duration '%s': must be greater than zero", d.Val())
+		}
+		*dst = *v
+		return nil
+	}
+}
