@@ -1,0 +1,375 @@
+package voyo_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	"golang.org/x/sys/unix"
+
+	_ "github.com/voyo-music/caddy-voyo"
+)
+
+// The tests in this package see the edge as clients do: through a Caddy that
+// runs in this process, or in one of its own where that matters. There is one
+// Caddy in a process, so none of them runs in parallel with another.
+
+// The IDs of a track of the demo, and of tests that need no more than one.
+const (
+	songID   = "OSBan_sH_b8"
+	songVOYO = "vyo_T1NCYW5fc0hfYjg"
+)
+
+// patience is how long the tests wait for what is certain to happen.
+const patience = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if dir := caddyDir(); dir != "" {
+		os.RemoveAll(dir)
+	}
+	os.Exit(status)
+}
+
+// eventually waits for what other goroutines are about to do.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	retry := time.NewTicker(5 * time.Millisecond)
+	defer retry.Stop()
+	deadline := time.After(patience)
+	for !done() {
+		select {
+		case <-retry.C:
+		case <-deadline:
+			t.Fatalf("still not after %s: %s", patience, what)
+		}
+	}
+}
+
+// await waits for a channel to be closed, or for a value from it.
+func await[T any](t *testing.T, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Fatalf("still not after %s: %s", patience, what)
+	}
+	return v
+}
+
+// reservePort returns a port that the system chose, and keeps everybody from
+// it until the test ends, but those who, like Caddy, set SO_REUSEPORT.
+func reservePort(t *testing.T) int {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{}); err != nil {
+		t.Fatal(err)
+	}
+	addr, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addr.(*unix.SockaddrInet4).Port
+}
+
+// node is an edge as its clients see it.
+type node struct {
+	t      *testing.T
+	url    string
+	client *http.Client
+}
+
+func newNode(t *testing.T, port int) node {
+	t.Helper()
+	transport := &http.Transport{DisableCompression: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	return node{t, fmt.Sprintf("http://127.0.0.1:%d", port), &http.Client{Transport: transport}}
+}
+
+// answer is what a client got.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// String is the answer as it was on the wire.
+func (a answer) String() string {
+	var b strings.Builder
+	fmt.Fprintln(&b, a.status)
+	_ = a.header.Write(&b)
+	b.Write(a.body)
+	return b.String()
+}
+
+// with returns a header, of pairs of a name and a value.
+func with(pairs ...string) http.Header {
+	h := http.Header{}
+	for i := 0; i < len(pairs); i += 2 {
+		h.Add(pairs[i], pairs[i+1])
+	}
+	return h
+}
+
+// request makes a request and leaves it to the test to read the answer's body.
+func (n node) request(method, path string, header http.Header) *http.Response {
+	n.t.Helper()
+	r, err := http.NewRequestWithContext(n.t.Context(), method, n.url+path, nil)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if header != nil {
+		r.Header = header
+	}
+	resp, err := n.client.Do(r)
+	if err != nil {
+		n.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	n.t.Cleanup(func() { resp.Body.Close() })
+	return resp
+}
+
+// do makes a request and reads the answer to its end.
+func (n node) do(method, path string, header http.Header) answer {
+	n.t.Helper()
+	resp := n.request(method, path, header)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		n.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return answer{resp.StatusCode, resp.Header, body}
+}
+
+func (n node) get(path string) answer {
+	n.t.Helper()
+	return n.do(http.MethodGet, path, nil)
+}
+
+// mustGet gets what must be there, and reports whether it came out of the cache.
+func (n node) mustGet(path, want string) (hit bool) {
+	n.t.Helper()
+	a := n.get(path)
+	if a.status != http.StatusOK || string(a.body) != want {
+		n.t.Fatalf("GET %s: got %d and %d bytes %.40q, want 200 and %d bytes %.40q", path, a.status, len(a.body), a.body, len(want), want)
+	}
+	return strings.Contains(a.header.Get("Cache-Status"), "; hit")
+}
+
+// health is what the tests read of /health.
+type health struct {
+	Status string
+	Cache  struct {
+		StreamCacheSize, ThumbnailCacheSize, PrefetchCacheSize int
+		Stats                                                  struct {
+			ThumbnailHits, ThumbnailMisses, ActiveStreams int
+		}
+	}
+}
+
+func (n node) health() (h health) {
+	n.t.Helper()
+	a := n.get("/health")
+	if err := json.Unmarshal(a.body, &h); err != nil {
+		n.t.Fatalf("/health: %v: %s", err, a)
+	}
+	return h
+}
+
+// edge is a Caddy in this process.
+type edge struct {
+	node
+
+	port    int
+	storage string
+	log     string // the file that all is logged to
+}
+
+// startEdge starts Caddy with a site that is given as in a Caddyfile.
+func startEdge(t *testing.T, site string) *edge {
+	t.Helper()
+	e := newEdge(t)
+	if err := e.load(site); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// newEdge returns an edge that has no configuration yet. It is stopped when the
+// test ends.
+func newEdge(t *testing.T) *edge {
+	t.Helper()
+	port := reservePort(t)
+	dir := t.TempDir()
+	e := &edge{newNode(t, port), port, filepath.Join(dir, "storage"), filepath.Join(dir, "log")}
+	t.Cleanup(e.stop)
+	return e
+}
+
+// adapt returns a site's configuration as JSON.
+func (e *edge) adapt(site string) []byte {
+	e.t.Helper()
+	caddyfile := fmt.Sprintf(`{
+		admin off
+		persist_config off
+		auto_https off
+		storage file_system %s
+		log {
+			output file %s {
+				roll_disabled
+			}
+			level DEBUG
+		}
+	}
+	:%d {
+		bind 127.0.0.1
+		log
+		%s
+	}`, e.storage, e.log, e.port, site)
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
+	if err != nil {
+		e.t.Fatalf("%v in:\n%s", err, caddyfile)
+	}
+	return config
+}
+
+// load makes the site the one that is served, be it the first or another one.
+func (e *edge) load(site string) error {
+	e.t.Helper()
+	return caddy.Load(e.adapt(site), true)
+}
+
+// stop stops Caddy. It may be called again.
+func (e *edge) stop() {
+	if err := caddy.Stop(); err != nil {
+		e.t.Error(err)
+	}
+}
+
+// logged stops the edge and returns all that it has logged.
+func (e *edge) logged() string {
+	e.t.Helper()
+	e.stop()
+	text, err := os.ReadFile(e.log)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// origin is an upstream on the loopback interface.
+type origin struct {
+	*httptest.Server
+
+	mu       sync.Mutex
+	requests []*http.Request
+}
+
+func newOrigin(t *testing.T, h http.HandlerFunc) *origin {
+	t.Helper()
+	o := &origin{}
+	o.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		o.mu.Lock()
+		o.requests = append(o.requests, r)
+		o.mu.Unlock()
+		h(w, r)
+	}))
+	t.Cleanup(o.Close)
+	return o
+}
+
+// asked returns the requests for paths that begin so.
+func (o *origin) asked(prefix string) (requests []*http.Request) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, r := range o.requests {
+		if strings.HasPrefix(r.URL.Path, prefix) {
+			requests = append(requests, r)
+		}
+	}
+	return requests
+}
+
+func (o *origin) host() string { return o.Listener.Addr().String() }
+
+// fileOrigin serves files, which are given by their paths.
+func fileOrigin(t *testing.T, files map[string]string) *origin {
+	t.Helper()
+	return newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		body, ok := files[r.URL.Path]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Etag", `"v1"`)
+		http.ServeContent(w, r, r.URL.Path, time.Time{}, strings.NewReader(body))
+	})
+}
+
+// template configures a resolver for an upstream with tracks and covers.
+func template(origin string) string {
+	return fmt.Sprintf(`resolver template {
+		audio %s/{http.voyo.bitrate}/{http.voyo.id}.opus
+		art %[1]s/art/{http.voyo.id}/{http.voyo.image}.png
+	}`, origin)
+}
+
+// sourceID returns one of many IDs.
+func sourceID(i int) string { return fmt.Sprintf("%011d", i) }
+
+// fakeTrack returns bytes that pass for a track. No two pieces of it are alike.
+func fakeTrack(size int) string {
+	return numbered("OggS", size)
+}
+
+// fakeCover returns bytes that pass for a picture, and differ by name.
+func fakeCover(name string, size int) string {
+	return numbered("\x89PNG\r\n\x1a\n"+name, size)
+}
+
+func numbered(head string, size int) string {
+	b := make([]byte, 0, size+16)
+	b = append(b, head...)
+	for len(b) < size {
+		b = fmt.Appendf(b, " %d", len(b))
+	}
+	return string(b[:size])
+}
+
+// repositoryFile returns a file's path wherever the test's process runs.
+func repositoryFile(t *testing.T, name string) string {
+	t.Helper()
+	_, here, _, ok := runtime.Caller(0)
+	if !ok {
+		t.Fatal("no caller")
+	}
+	return filepath.Join(filepath.Dir(here), filepath.FromSlash(name))
+}
+
+func readRepository(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(repositoryFile(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

@@ -1,0 +1,141 @@
+package voyo
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/voyo-music/caddy-voyo/cache"
+	"github.com/voyo-music/caddy-voyo/resolver"
+)
+
+// problem is an error as clients see it. Its message names VOYO, and never what
+// is behind it.
+type problem struct {
+	status  int
+	message string
+}
+
+// Error returns the message, which is the placeholder {http.error.message}.
+func (p problem) Error() string { return p.message }
+
+// The problems that clients are told of.
+var (
+	errInvalidID = problem{http.StatusBadRequest, "Invalid VOYO track ID"}
+	errOrigin    = problem{http.StatusForbidden, "Origin not allowed"}
+	errMethod    = problem{http.StatusMethodNotAllowed, "Method not allowed"}
+	errLoop      = problem{http.StatusLoopDetected, "VOYO edge loop detected"}
+	errNoTrack   = problem{http.StatusNotFound, "Content not found in VOYO library"}
+	errNoArt     = problem{http.StatusNotFound, "Album art temporarily unavailable"}
+	errArt       = problem{http.StatusBadGateway, "Album art temporarily unavailable"}
+	errStream    = problem{http.StatusBadGateway, "VOYO stream temporarily unavailable"}
+	errSlow      = problem{http.StatusGatewayTimeout, "VOYO stream temporarily unavailable"}
+)
+
+// problemOf returns what the client is told when an asset can't be had.
+func problemOf(kind resolver.Kind, err error) problem {
+	missing := errors.Is(err, cache.ErrNotFound)
+	switch {
+	case kind == resolver.Art && missing:
+		return errNoArt
+	case kind == resolver.Art:
+		return errArt
+	case missing:
+		return errNoTrack
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, cache.ErrStalled):
+		return errSlow
+	default:
+		return errStream
+	}
+}
+
+// contentFields describe a body, which is not coming where there is an error.
+var contentFields = []string{
+	"Accept-Ranges", "Content-Encoding", "Content-Length", "Content-Range", "Content-Type", "Etag", "Last-Modified",
+}
+
+// answerError answers with an error: as the server's handle_errors has it, or,
+// where that has nothing to say about this error, with a JSON object.
+//
+// The error can't just be returned for Caddy to handle, because Caddy ends every
+// chain of error routes with an empty answer, also if there are none, and no
+// handler can put something in its place. So the error routes are run here, as
+// Caddy's server would, with another end. Where they fail themselves the error is
+// returned after all: Caddy then runs them again, logs what they fail at, and
+// answers with the status.
+func answerError(w http.ResponseWriter, r *http.Request, p problem) error {
+	for _, name := range contentFields {
+		w.Header().Del(name)
+	}
+	w.Header().Set("Cache-Control", "no-store")
+
+	srv, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if srv == nil || srv.Errors == nil || len(srv.Errors.Routes) == 0 {
+		return answerProblem(w, r, p)
+	}
+	err := caddyhttp.Error(p.status, p)
+	restoreRequest(r)
+	fallback := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		return answerProblem(w, r, p)
+	})
+	chain := errorChain(srv.Errors.Routes, fallback)
+	if chain.ServeHTTP(w, srv.Errors.WithError(r, err)) != nil {
+		return err
+	}
+	return nil
+}
+
+// answerProblem answers with the JSON object.
+func answerProblem(w http.ResponseWriter, r *http.Request, p problem) error {
+	return answerJSON(w, r, p.status, struct {
+		Error string `json:"error"`
+	}{p.message})
+}
+
+// errorChain compiles error routes like caddyhttp.RouteList.Compile, except that
+// fallback has the last word in terminal routes too. Each site's handle_errors is
+// such a route, matched by the site's host; within it may be no route for the
+// error at hand, as in "handle_errors 404 { ... }".
+func errorChain(routes caddyhttp.RouteList, fallback caddyhttp.Handler) caddyhttp.Handler {
+	chain := fallback
+	for _, route := range slices.Backward(routes) {
+		if !route.Terminal || route.Group != "" {
+			chain = route.Compile(chain)
+			continue
+		}
+		chain = terminalRoute(route, fallback, chain)
+	}
+	return chain
+}
+
+// terminalRoute runs a route, which goes on to fallback, if the request matches
+// it, and next if it does not.
+func terminalRoute(route caddyhttp.Route, fallback, next caddyhttp.Handler) caddyhttp.Handler {
+	matchers := route.MatcherSets
+	route.MatcherSets, route.Terminal = nil, false
+	matched := route.Compile(fallback)
+	return caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		ok, err := matchers.AnyMatchWithError(r)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return next.ServeHTTP(w, r)
+		}
+		return matched.ServeHTTP(w, r)
+	})
+}
+
+// restoreRequest undoes rewrites, as Caddy does before it runs error routes:
+// those are written for the URLs that clients use.
+func restoreRequest(r *http.Request) {
+	orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if !ok {
+		return
+	}
+	r.Method, r.RemoteAddr, r.RequestURI = orig.Method, orig.RemoteAddr, orig.RequestURI
+	*r.URL = *orig.URL
+}

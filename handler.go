@@ -1,0 +1,138 @@
+package voyo
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/voyo-music/caddy-voyo/cache"
+	"github.com/voyo-music/caddy-voyo/resolver"
+)
+
+// statusClientGone is what logs show of a request whose client did not wait for
+// the answer. Nobody receives it; nginx and Caddy's reverse proxy use it too.
+const statusClientGone = 499
+
+// ServeHTTP answers VOYO's requests and leaves all others to the next handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	at, ours := locate(r.URL)
+	if !ours {
+		return next.ServeHTTP(w, r)
+	}
+	setCommonHeader(w.Header())
+	listed := h.origins.admit(w.Header(), r.Header)
+	// Health is for operators and their probes, whatever page they look at it from.
+	if h.EnforceOrigins && !listed && at.endpoint != endpointHealth {
+		return answerError(w, r, errOrigin)
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+	case http.MethodOptions:
+		answerPreflight(w)
+		return nil
+	default:
+		w.Header().Set("Allow", allowedMethods)
+		return answerError(w, r, errMethod)
+	}
+	if isLoop(r.Header) {
+		return answerError(w, r, errLoop)
+	}
+	req, err := at.parse(r.URL, h.rawIDs)
+	if err != nil {
+		return answerError(w, r, errInvalidID)
+	}
+	setPlaceholders(r, req)
+	return h.answer(w, r, req)
+}
+
+// answer leads a request to its endpoint.
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, req request) error {
+	switch req.endpoint {
+	case endpointStream:
+		return h.serveStream(w, r, req)
+	case endpointArt:
+		return h.serveArt(w, r, req)
+	case endpointExists:
+		return h.serveExists(w, r, req)
+	case endpointLocate:
+		return h.serveLocation(w, r, req)
+	case endpointPrefetch:
+		return h.servePrefetch(w, r, req)
+	default:
+		return h.serveHealth(w, r)
+	}
+}
+
+// serveStream answers with the bytes of a track.
+func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, req request) error {
+	// deferred, because an aborted stream ends in a panic
+	h.state.activeStreams.Add(1)
+	defer h.state.activeStreams.Add(-1)
+	h.state.streamMisses.Add(1)
+
+	up := h.upstream(r, req.asset)
+	status, err := cache.Forward(w, r, cache.Request{
+		Key:    req.asset.Key(),
+		Policy: &h.streamPolicy,
+		Fetch:  up.fetch,
+	})
+	return h.conclude(w, r, req, up, status, err)
+}
+
+// serveArt answers with the bytes of a cover.
+func (h *Handler) serveArt(w http.ResponseWriter, r *http.Request, req request) error {
+	up := h.upstream(r, req.asset)
+	status, err := h.state.art.Serve(w, r, cache.Request{
+		Key:    req.asset.Key(),
+		Policy: &h.artPolicy,
+		Fetch:  up.fetch,
+	})
+	return h.conclude(w, r, req, up, status, err)
+}
+
+// conclude ends a request that the cache has answered, or could not answer.
+func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, req request, up *upstream, status cache.Status, err error) error {
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	repl.Set("http.voyo.cache", string(status))
+	repl.Set("http.voyo.resolver", up.answeredBy())
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, cache.ErrAborted):
+		// The header is out: only a broken connection tells the client that the
+		// body is not whole.
+		panic(http.ErrAbortHandler)
+	case r.Context().Err() != nil:
+		return clientGone(r)
+	default:
+		h.reportPanic(err)
+		return answerError(w, r, problemOf(req.asset.Kind, err))
+	}
+}
+
+// clientGone is returned when the client left before anything was sent.
+func clientGone(r *http.Request) error {
+	return caddyhttp.Error(statusClientGone, r.Context().Err())
+}
+
+// setPlaceholders tells access logs and other handlers what was asked for.
+func setPlaceholders(r *http.Request, req request) {
+	if req.endpoint == endpointHealth {
+		return
+	}
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	a := req.asset
+	repl.Set("http.voyo.id", a.ID.String())
+	repl.Set("http.voyo.vyo_id", a.ID.VOYO())
+	repl.Set("http.voyo.kind", string(a.Kind))
+	repl.Set("http.voyo.quality", req.quality)
+	if a.Kind == resolver.Art {
+		repl.Set("http.voyo.image", a.Image)
+		return
+	}
+	repl.Set("http.voyo.type", string(a.Type))
+	repl.Set("http.voyo.bitrate", strconv.Itoa(a.Bitrate))
+}

@@ -1,0 +1,207 @@
+package voyo
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"runtime/metrics"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// healthReport is the answer of /health. Dashboards read it: its fields keep
+// their names and types.
+type healthReport struct {
+	Status          string       `json:"status"`
+	Service         string       `json:"service"`
+	Reasons         []string     `json:"reasons,omitempty"`
+	Uptime          int64        `json:"uptime"` // in seconds
+	UptimeFormatted string       `json:"uptimeFormatted"`
+	Memory          memoryReport `json:"memory"`
+	Cache           cacheReport  `json:"cache"`
+	RateLimit       limitReport  `json:"rateLimit"`
+	Timestamp       string       `json:"timestamp"`
+}
+
+type memoryReport struct {
+	RSS       string `json:"rss"`
+	HeapUsed  string `json:"heapUsed"`
+	HeapTotal string `json:"heapTotal"` // what the runtime has reserved for the heap
+}
+
+type cacheReport struct {
+	StreamCacheSize    int         `json:"streamCacheSize"`
+	ThumbnailCacheSize int         `json:"thumbnailCacheSize"`
+	PrefetchCacheSize  int         `json:"prefetchCacheSize"`
+	StreamHitRate      string      `json:"streamHitRate"`
+	Stats              statsReport `json:"stats"`
+}
+
+type statsReport struct {
+	StreamHits       int64 `json:"streamHits"`
+	StreamMisses     int64 `json:"streamMisses"`
+	ThumbnailHits    int64 `json:"thumbnailHits"`
+	ThumbnailMisses  int64 `json:"thumbnailMisses"`
+	PrefetchRequests int64 `json:"prefetchRequests"`
+	ActiveStreams    int64 `json:"activeStreams"`
+	StartTime        int64 `json:"startTime"` // in Unix milliseconds
+}
+
+type limitReport struct {
+	ActiveIPs  int `json:"activeIPs"`
+	PerIPLimit int `json:"perIPLimit"`
+}
+
+// serveHealth answers how the node is.
+func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request) error {
+	now := time.Now()
+	uptime := now.Sub(h.state.started)
+	report := healthReport{
+		Status:          "healthy",
+		Service:         "voyo-edge",
+		Reasons:         h.ailments(now),
+		Uptime:          int64(uptime / time.Second),
+		UptimeFormatted: fmt.Sprintf("%dh %dm", int64(uptime/time.Hour), int64(uptime/time.Minute)%60),
+		Memory:          reportMemory(),
+		Cache:           h.state.report(),
+		Timestamp:       now.UTC().Format("2006-01-02T15:04:05.000Z"),
+	}
+	status := http.StatusOK
+	if len(report.Reasons) > 0 {
+		report.Status, status = "degraded", http.StatusServiceUnavailable
+	}
+	return answerJSON(w, r, status, report)
+}
+
+// report returns the figures of the caches.
+func (s *state) report() cacheReport {
+	hits, misses, art := s.streamHits.Load(), s.streamMisses.Load(), s.art.Stats()
+	rate := 0.0
+	if hits > 0 {
+		rate = 100 * float64(hits) / float64(hits+misses)
+	}
+	return cacheReport{
+		StreamCacheSize:    s.memo.Tracks(),
+		ThumbnailCacheSize: art.Entries,
+		PrefetchCacheSize:  s.warming.Len(),
+		StreamHitRate:      fmt.Sprintf("%.2f%%", rate),
+		Stats: statsReport{
+			StreamHits:       hits,
+			StreamMisses:     misses,
+			ThumbnailHits:    art.Hits,
+			ThumbnailMisses:  art.Misses,
+			PrefetchRequests: s.prefetches.Load(),
+			ActiveStreams:    s.activeStreams.Load(),
+			StartTime:        s.started.UnixMilli(),
+		},
+	}
+}
+
+// reportMemory reads runtime/metrics, which, unlike runtime.ReadMemStats, does
+// not stop the world each time that a probe comes by.
+func reportMemory() memoryReport {
+	const heap = "/memory/classes/heap/"
+	samples := []metrics.Sample{
+		{Name: heap + "objects:bytes"},
+		{Name: heap + "unused:bytes"},
+		{Name: heap + "free:bytes"},
+		{Name: heap + "released:bytes"},
+		{Name: "/memory/classes/total:bytes"},
+	}
+	metrics.Read(samples)
+	var reserved uint64
+	for _, s := range samples[:4] {
+		reserved += s.Value.Uint64()
+	}
+	rss, ok := residentBytes()
+	if !ok {
+		rss = samples[4].Value.Uint64() - samples[3].Value.Uint64()
+	}
+	return memoryReport{
+		RSS:       megabytes(rss),
+		HeapUsed:  megabytes(samples[0].Value.Uint64()),
+		HeapTotal: megabytes(reserved),
+	}
+}
+
+// residentBytes asks the kernel, where that is Linux. See proc_pid_status(5).
+func residentBytes() (uint64, bool) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, false
+	}
+	_, rest, ok := strings.Cut(string(status), "\nVmRSS:")
+	if !ok {
+		return 0, false
+	}
+	value, _, _ := strings.Cut(rest, " kB")
+	n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
+	return n << 10, err == nil
+}
+
+func megabytes(n uint64) string {
+	return strconv.FormatUint((n+1<<19)>>20, 10) + "MB"
+}
+
+const (
+	// failingAfter is how many failures in a row make a resolver a failing one.
+	failingAfter = 3
+
+	// failingFor is how long after its last failure it counts as one. A node that
+	// is said to be degraded gets no requests from a load balancer, so no success
+	// could ever show that it is well again.
+	failingFor = 30 * time.Second
+)
+
+// pulses hold how each resolver did lately, together with the upstreams it names.
+// There are as many as there are resolvers. The zero value is ready for use.
+type pulses struct {
+	mu     sync.Mutex
+	byName map[string]pulse
+}
+
+type pulse struct {
+	failures int // in a row
+	reason   reason
+	at       time.Time // of the last one
+}
+
+func (p *pulses) failed(name string, why reason) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.byName == nil {
+		p.byName = make(map[string]pulse)
+	}
+	p.byName[name] = pulse{p.byName[name].failures + 1, why, time.Now()}
+}
+
+func (p *pulses) succeeded(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.byName, name)
+}
+
+// failing returns why a resolver fails all the time, if it does.
+func (p *pulses) failing(name string, now time.Time) (reason, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := p.byName[name]
+	return last.reason, last.failures >= failingAfter && now.Sub(last.at) < failingFor
+}
+
+// ailments returns why the node can't serve: all of its resolvers fail. It is
+// empty as long as one does not.
+func (h *Handler) ailments(now time.Time) []string {
+	var list []string
+	for i := range h.resolvers {
+		r := &h.resolvers[i]
+		why, failing := h.state.pulses.failing(r.name, now)
+		if !failing {
+			return nil
+		}
+		list = append(list, fmt.Sprintf("resolver %s: %s", r.display, why))
+	}
+	return list
+}

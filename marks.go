@@ -1,0 +1,120 @@
+package voyo
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/voyo-music/caddy-voyo/resolver"
+)
+
+const (
+	// markTTL is how long a track counts as warm.
+	markTTL = 30 * time.Minute
+
+	// maxMarks is how many tracks are remembered as warm.
+	maxMarks = 4096
+
+	// maxWarming is how many tracks are being warmed at a time, and maxWaiting how
+	// many more may wait for that.
+	maxWarming = 8
+	maxWaiting = 256
+
+	// warmTimeout bounds the warming of one track, the wait included.
+	warmTimeout = time.Minute
+)
+
+// marks remember which tracks are warm, or are being warmed, so that it is done
+// once however often it is asked for; and they bound how much of that goes on.
+type marks struct {
+	// ctx is that of all work that belongs to no client. Close ends it.
+	ctx    context.Context
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+	places chan struct{}
+
+	mu      sync.Mutex
+	tracks  *simplelru.LRU[resolver.ID, time.Time] // by when warming began, the latest first
+	pending int                                    // warming or waiting to
+}
+
+// newMarks returns marks without any track. They must be closed.
+func newMarks() *marks {
+	m := &marks{places: make(chan struct{}, maxWarming)}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.tracks, _ = simplelru.NewLRU[resolver.ID, time.Time](maxMarks, nil) // fails on a size below 1 only
+	return m
+}
+
+// Close ends the work under way and waits for it.
+func (m *marks) Close() {
+	m.mu.Lock()
+	m.cancel() // under mu, so that no work starts after it
+	m.mu.Unlock()
+	m.work.Wait()
+}
+
+// Len returns the number of tracks that are warm, or are being warmed.
+func (m *marks) Len() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.expire()
+	return m.tracks.Len()
+}
+
+// expire forgets the tracks that no longer are warm. They are the oldest ones,
+// because a track's place in the order is never changed.
+func (m *marks) expire() {
+	for {
+		_, began, ok := m.tracks.GetOldest()
+		if !ok || time.Since(began) < markTTL {
+			return
+		}
+		m.tracks.RemoveOldest()
+	}
+}
+
+// verdict is what becomes of a wish to warm a track.
+type verdict int
+
+const (
+	warmingBegins  verdict = iota
+	warmAlready            // or being warmed
+	warmingRefused         // too much else is, or the marks are closed
+)
+
+// warm marks the track and has work done in the background, unless it is marked.
+func (m *marks) warm(id resolver.ID, work func(context.Context)) verdict {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.expire()
+	if m.tracks.Contains(id) {
+		return warmAlready
+	}
+	if m.pending == maxWarming+maxWaiting || m.ctx.Err() != nil {
+		return warmingRefused
+	}
+	m.tracks.Add(id, time.Now())
+	m.pending++
+	m.work.Go(func() { m.do(work) })
+	return warmingBegins
+}
+
+// do does the work when there is a place for it.
+func (m *marks) do(work func(context.Context)) {
+	defer func() {
+		m.mu.Lock()
+		m.pending--
+		m.mu.Unlock()
+	}()
+	ctx, cancel := context.WithTimeout(m.ctx, warmTimeout)
+	defer cancel()
+	select {
+	case m.places <- struct{}{}:
+		defer func() { <-m.places }()
+		work(ctx)
+	case <-ctx.Done():
+	}
+}

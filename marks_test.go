@@ -1,0 +1,87 @@
+package voyo
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/voyo-music/caddy-voyo/resolver"
+)
+
+func TestMarks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMarks()
+		defer m.Close()
+		done := make(chan struct{})
+		runs := 0
+		work := func(context.Context) {
+			runs++
+			<-done
+		}
+		check := func(when string, got, want verdict, size int) {
+			t.Helper()
+			synctest.Wait()
+			if got != want || m.Len() != size {
+				t.Errorf("%s: got %d and %d marks", when, got, m.Len())
+			}
+		}
+		check("first", m.warm("a", work), warmingBegins, 1)
+		check("under way", m.warm("a", work), warmAlready, 1)
+		time.Sleep(10 * time.Minute)
+		check("another", m.warm("b", work), warmingBegins, 2)
+		close(done)
+		check("done", m.warm("a", work), warmAlready, 2)
+		time.Sleep(markTTL - 10*time.Minute)
+		check("done long ago", m.warm("b", work), warmAlready, 1)
+		check("again", m.warm("a", work), warmingBegins, 2)
+		time.Sleep(markTTL)
+		check("and again", m.warm("a", work), warmingBegins, 1)
+		time.Sleep(markTTL)
+		if n := m.Len(); n != 0 || runs != 4 {
+			t.Errorf("got %d marks and %d runs", n, runs)
+		}
+	})
+}
+
+func TestMarksBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMarks()
+		id := func(i int) resolver.ID { return resolver.ID(fmt.Sprintf("%011d", i)) }
+		running := make(chan struct{}, maxWarming+maxWaiting)
+		hang := func(ctx context.Context) {
+			running <- struct{}{}
+			<-ctx.Done()
+		}
+		for i := range maxWarming + maxWaiting {
+			if got := m.warm(id(i), hang); got != warmingBegins {
+				t.Fatalf("%d: got %d", i, got)
+			}
+		}
+		synctest.Wait()
+		if n := len(running); n != maxWarming {
+			t.Errorf("%d are being warmed", n)
+		}
+		if got := m.warm("another", hang); got != warmingRefused {
+			t.Errorf("got %d", got)
+		}
+		// what hangs is given up, and so is what waited all the time
+		time.Sleep(warmTimeout)
+		synctest.Wait()
+		for i := range 2 * maxMarks {
+			if got := m.warm(id(1000+i), func(context.Context) {}); got != warmingBegins {
+				t.Fatalf("%d: got %d", i, got)
+			}
+			synctest.Wait()
+		}
+		if n := m.Len(); n != maxMarks {
+			t.Errorf("got %d marks", n)
+		}
+		m.warm("hangs until the end", hang)
+		m.Close()
+		if got := m.warm("too late", hang); got != warmingRefused {
+			t.Errorf("got %d", got)
+		}
+	})
+}

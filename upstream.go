@@ -1,0 +1,269 @@
+package voyo
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/voyo-music/caddy-voyo/cache"
+	"github.com/voyo-music/caddy-voyo/internal/byterange"
+	"github.com/voyo-music/caddy-voyo/resolver"
+)
+
+const (
+	// maxRedirects is how many redirects of an upstream are followed.
+	maxRedirects = 5
+
+	// maxDrain is how large, in bytes, the body of an answer that is not used may
+	// be to be read to its end, so that its connection can be used again.
+	maxDrain = 16 << 10
+)
+
+// upstream is where a request's asset comes from. A cache fetches through it,
+// maybe for other clients as well and after this one has left. So it holds
+// nothing of the client's request, except what cuts loops.
+type upstream struct {
+	h       *Handler
+	asset   resolver.Asset
+	cdnLoop string
+	source  atomic.Pointer[string] // the resolver that had it
+}
+
+func (h *Handler) upstream(r *http.Request, a resolver.Asset) *upstream {
+	return &upstream{h: h, asset: a, cdnLoop: cdnLoop(r.Header)}
+}
+
+// answeredBy returns the name of the resolver that the last fetch was answered
+// by. It is empty if the cache needed none.
+func (u *upstream) answeredBy() string {
+	if name := u.source.Load(); name != nil {
+		return *name
+	}
+	return ""
+}
+
+// fetch is the cache's Fetch: it brings the asset, or else the next best one that
+// there is. The error is cache.ErrNotFound, a failure, or that of ctx.
+func (u *upstream) fetch(ctx context.Context, header http.Header) (*http.Response, error) {
+	for _, a := range u.asset.Alternatives() {
+		resp, err := u.fetchAsset(ctx, a, header)
+		// Only what is known not to exist is replaced. If a merely failed just now,
+		// 64 kbit/s would be kept in the place of 128.
+		if !errors.Is(err, resolver.ErrNotFound) {
+			return resp, err
+		}
+	}
+	return nil, cache.ErrNotFound
+}
+
+// fetchAsset brings the asset and nothing else. The error is resolver.ErrNotFound
+// if no resolver has it, a failure, or that of ctx.
+func (u *upstream) fetchAsset(ctx context.Context, a resolver.Asset, header http.Header) (*http.Response, error) {
+	var names, reasons []string
+	err := resolver.ErrNotFound
+	for i := range u.h.resolvers {
+		r := &u.h.resolvers[i]
+		resp, askErr := u.ask(ctx, r, a, header)
+		if askErr == nil {
+			u.source.Store(&r.display)
+			return resp, nil
+		}
+		if errors.Is(askErr, resolver.ErrNotFound) {
+			continue
+		}
+		if ctx.Err() != nil {
+			askErr = context.Cause(ctx)
+			if !isTimeout(askErr) {
+				return nil, askErr // nobody waits any more, which is nobody's fault
+			}
+		}
+		f := failureOf(askErr)
+		if f.counts() {
+			u.h.state.pulses.failed(r.name, f.reason)
+		}
+		names, reasons, err = append(names, r.display), append(reasons, f.String()), f
+		if ctx.Err() != nil {
+			break // out of time, which is not the next resolver's fault
+		}
+	}
+	if len(reasons) > 0 {
+		u.h.logger.Warn("could not fetch from upstream",
+			zap.String("id", a.ID.VOYO()),
+			zap.String("kind", string(a.Kind)),
+			zap.Strings("resolvers", names),
+			zap.Strings("reasons", reasons))
+	}
+	return nil, err
+}
+
+// ask asks one resolver, and then the places that it names. The error is
+// resolver.ErrNotFound if neither has the asset.
+func (u *upstream) ask(ctx context.Context, r *namedResolver, a resolver.Asset, header http.Header) (*http.Response, error) {
+	memo := u.h.state.memo
+	for first := true; ; first = false {
+		ans, remembered, err := memo.Resolve(ctx, r.name, r.Resolver, a, u.h.memoTTL)
+		if err != nil {
+			u.h.reportPanic(err)
+			return nil, err
+		}
+		resp, refused, err := u.try(ctx, r, ans.Targets, a, header)
+		if err == nil || errors.Is(err, resolver.ErrNotFound) {
+			u.h.state.pulses.succeeded(r.name)
+		}
+		// A remembered place that refuses may be out of date. One that was just
+		// named is not, nor is one that follows from the configuration.
+		if err == nil || !refused || !remembered || ans.Computed || !first {
+			return resp, err
+		}
+		memo.Forget(r.name, a, ans)
+	}
+}
+
+// try asks the places in order. The error is resolver.ErrNotFound if all of them
+// said so, or else the last failure; refused says whether any did.
+func (u *upstream) try(
+	ctx context.Context, r *namedResolver, targets []resolver.Target, a resolver.Asset, header http.Header,
+) (resp *http.Response, refused bool, err error) {
+	err = resolver.ErrNotFound
+	for i, t := range targets {
+		resp, getErr := u.get(ctx, t, a, header)
+		switch {
+		case getErr == nil:
+			return resp, false, nil
+		case errors.Is(getErr, resolver.ErrNotFound):
+			refused = true
+		case ctx.Err() != nil:
+			return nil, refused, getErr
+		default:
+			f := failureOf(getErr)
+			u.h.logger.Debug("upstream failed",
+				zap.String("id", a.ID.VOYO()),
+				zap.String("kind", string(a.Kind)),
+				zap.String("quality", a.Quality()),
+				zap.String("resolver", r.display),
+				zap.Int("target", i),
+				zap.Stringer("reason", f))
+			err = f
+		}
+	}
+	return nil, refused, err
+}
+
+// get asks one place. What it returns has been checked and stripped of all that
+// is not for clients.
+func (u *upstream) get(ctx context.Context, t resolver.Target, a resolver.Asset, header http.Header) (*http.Response, error) {
+	own := upstreamHeader(a, header, u.cdnLoop)
+	client := http.Client{Transport: u.h.client, CheckRedirect: checkRedirect(own)}
+	resp, err := client.Do(newRequest(ctx, t, own))
+	if err != nil {
+		return nil, err
+	}
+	if err := checkAnswer(resp, a, own); err != nil {
+		discard(resp)
+		return nil, err
+	}
+	resp.Header = pick(resp.Header, responseFields)
+	if hasContent(resp) {
+		setContentType(resp.Header, a, t.URL)
+	}
+	// these hold what a client may not see, and are of no use from here on
+	resp.Request, resp.Trailer = nil, nil
+	return resp, nil
+}
+
+// newRequest makes the request for a target: with our own header, and what the
+// target wants to be sent. The answer that the target is of is shared, so both
+// are copied.
+func newRequest(ctx context.Context, t resolver.Target, own http.Header) *http.Request {
+	target := *t.URL
+	header := own.Clone()
+	for name, values := range t.Header {
+		header[http.CanonicalHeaderKey(name)] = values
+	}
+	r := &http.Request{Method: http.MethodGet, URL: &target, Host: target.Host, Header: header}
+	return r.WithContext(ctx)
+}
+
+// checkRedirect bounds redirects, and keeps to itself what is for the target
+// alone. net/http takes care only of header fields that it knows, and it adds a
+// Referer, which would hand a signed URL to the next host.
+func checkRedirect(own http.Header) func(*http.Request, []*http.Request) error {
+	return func(r *http.Request, via []*http.Request) error {
+		if len(via) > maxRedirects {
+			return errRedirects
+		}
+		if first := via[0].URL; r.URL.Scheme != first.Scheme || r.URL.Host != first.Host {
+			r.Header = own.Clone()
+		}
+		r.Header.Del("Referer")
+		return nil
+	}
+}
+
+// checkAnswer checks that an answer is one to the request, whose header is given.
+// A mislabelled answer is a failure like any other: the next place may do better.
+func checkAnswer(resp *http.Response, a resolver.Asset, sent http.Header) error {
+	switch resp.StatusCode {
+	case http.StatusForbidden, http.StatusNotFound, http.StatusGone:
+		// A bucket that may not be listed answers 403 for what it does not have.
+		return resolver.ErrNotFound
+	case http.StatusOK:
+	case http.StatusPartialContent:
+		if !isRangeAsked(resp, sent.Get("Range")) {
+			return errBadAnswer
+		}
+	case http.StatusRequestedRangeNotSatisfiable:
+		if sent.Get("Range") == "" {
+			return errBadAnswer
+		}
+	case http.StatusNotModified:
+		if sent.Get("If-None-Match") == "" && sent.Get("If-Modified-Since") == "" {
+			return errBadAnswer
+		}
+	default:
+		return failure{reason: reasonStatus, status: resp.StatusCode}
+	}
+	if !hasContent(resp) {
+		return nil
+	}
+	// We have asked for the object as it is (RFC 9110, section 12.5.3).
+	if coding := resp.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		return errBadAnswer
+	}
+	if a.Kind == resolver.Stream && !isMedia(resp.Header.Get("Content-Type")) {
+		return errBadAnswer
+	}
+	return nil
+}
+
+// hasContent reports whether an answer has a body that is of the object.
+func hasContent(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent
+}
+
+// isRangeAsked reports whether a 206 is what the Range field asked for. It may
+// hold less (RFC 9110, section 15.3.7), but it must begin there.
+func isRangeAsked(resp *http.Response, field string) bool {
+	specs, err := byterange.Parse(field)
+	if err != nil || len(specs) != 1 {
+		return false
+	}
+	got, size, err := byterange.ParseContentRange(resp.Header.Get("Content-Range"))
+	if err != nil || resp.ContentLength >= 0 && resp.ContentLength != got.Len() {
+		return false
+	}
+	want, ok := specs[0].Resolve(size) // not ok if the size is unknown
+	return ok && got.Start == want.Start && got.End <= want.End
+}
+
+// discard gets rid of an answer. Its connection is worth some bytes.
+func discard(resp *http.Response) {
+	if 0 <= resp.ContentLength && resp.ContentLength <= maxDrain {
+		_, _ = io.Copy(io.Discard, resp.Body)
+	}
+	_ = resp.Body.Close()
+}
