@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -202,7 +203,7 @@ func (h *Handler) warm(r *http.Request, a resolver.Asset) verdict {
 				Key:    cover.asset.Key(),
 				Policy: &h.artPolicy,
 				Fetch:  cover.fetch,
-			})
+			}, math.MaxInt64)
 		}))
 	})
 }

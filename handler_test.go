@@ -276,7 +276,10 @@ func TestArt(t *testing.T) {
 
 // awaitArt waits until the cover is kept, which may be after it was answered with.
 func awaitArt(h *Handler, a resolver.Asset) {
-	for !h.state.art.Contains(a.Key()) {
+	for {
+		if info, ok := h.state.art.Peek(a.Key()); ok && info.Head == info.Size {
+			return
+		}
 		runtime.Gosched()
 	}
 }

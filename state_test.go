@@ -31,7 +31,7 @@ func fill(t *testing.T, s *state, covers int) int {
 					Body:          io.NopCloser(strings.NewReader("cover")),
 				}, nil
 			},
-		})
+		}, 5)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,10 +12,12 @@ package cache
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"sync"
 	"time"
 
+	"github.com/voyo-music/caddy-voyo/internal/byterange"
 	"github.com/voyo-music/caddy-voyo/internal/contain"
 )
 
@@ -134,23 +136,37 @@ func (c *Cache) Stats() Stats {
 	return s
 }
 
-// Contains reports whether the whole object is stored and fresh. It does not
-// count as a use of the object.
-func (c *Cache) Contains(key string) bool {
+// Info is what is known of an object that is stored and fresh.
+type Info struct {
+	Size int64 // in bytes; -1 if unknown yet
+	Head int64 // how many bytes are stored from the object's beginning on
+}
+
+// Peek returns what is known of the object that a key names, and whether there is
+// one. It does not count as a use of the object.
+func (c *Cache) Peek(key string) (Info, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o, ok := c.store.objects.Peek(key)
-	return ok && o.complete() && o.fresh(time.Now())
+	if !ok || !o.fresh(time.Now()) {
+		return Info{}, false
+	}
+	return Info{Size: o.size, Head: o.head()}, true
 }
 
-// Warm brings the whole object into the cache, unless it is there.
-func (c *Cache) Warm(ctx context.Context, req Request) error {
+// Warm brings the first n bytes of an object into the cache, or all of one that
+// is shorter. It does not count as a request.
+func (c *Cache) Warm(ctx context.Context, req Request, n int64) error {
 	t := &transaction{c: c, req: req}
 	defer t.close()
-	if err := t.open(ctx, whole); err != nil || t.pass {
+	if err := t.open(ctx, byterange.Spec{First: 0, Last: n - 1}); err != nil || t.pass {
 		return err
 	}
-	return t.copy(ctx, 0, -1, func([]byte) error { return nil }, func() {})
+	err := t.copy(ctx, 0, n, func([]byte) error { return nil }, func() {})
+	if err == io.EOF {
+		return nil
+	}
+	return err
 }
 
 // start runs f, which talks to an upstream, in the background. failed is called

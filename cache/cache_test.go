@@ -121,7 +121,7 @@ func TestRangesAndPreconditions(t *testing.T) {
 				o.header.Set("Last-Modified", modified)
 				req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
 				if temperature == "warm" {
-					if err := c.Warm(t.Context(), req); err != nil {
+					if err := c.Warm(t.Context(), req, int64(len(body))); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -210,7 +210,7 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	c.work.Wait()
-	if !c.Contains("9999") || c.Contains("0") {
+	if !contains(c, "9999") || contains(c, "0") {
 		t.Error("the newest object is gone, or the oldest is not")
 	}
 	c.SetLimits(Limits{Entries: 10, Memory: 4 << 20})
@@ -526,8 +526,8 @@ func TestResetIsHealed(t *testing.T) {
 		t.Fatalf("%s, %v", status, err)
 	}
 	c.work.Wait()
-	if o.count() != 8 || !c.Contains("a") {
-		t.Errorf("%d requests, stored: %t", o.count(), c.Contains("a"))
+	if o.count() != 8 || !contains(c, "a") {
+		t.Errorf("%d requests, stored: %t", o.count(), contains(c, "a"))
 	}
 }
 

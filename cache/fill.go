@@ -38,6 +38,7 @@ type fill struct {
 	end     int64         // where it stops; -1: with the body
 	readers int           // that wait for it, or may soon
 	lead    int64         // how far the furthest of them has come
+	goal    int64         // how far it goes on when they have left
 	moved   chan struct{} // closed when a reader moves on or leaves; nil if the fill does not wait
 	recent  [window]struct {
 		i int
@@ -69,6 +70,12 @@ func (f *fill) read(off int64) {
 	f.stir()
 }
 
+// done tells the fill that a reader has got all that it wanted, up to off: it may
+// want more soon.
+func (f *fill) done(off int64) {
+	f.goal = max(f.goal, off+int64(f.req.Policy.ReadAhead)*f.o.sliceSize)
+}
+
 // left tells the fill that it has a reader less.
 func (f *fill) left() {
 	f.readers--
@@ -97,6 +104,7 @@ func (f *fill) recentBytes(off int64) []byte {
 func (c *Cache) fillGap(o *object, req Request, off, until int64) *fill {
 	_, start, _ := o.bounds(off)
 	_, _, limit := o.bounds(max(off, until-1))
+	limit = min(limit+int64(req.Policy.ReadAhead)*o.sliceSize, o.size)
 	f := &fill{o: o, req: req, start: start, pos: start, end: o.gap(start, limit)}
 	// A fill that is on its way here, but far away, need not come any more.
 	for _, other := range o.fills {

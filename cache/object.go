@@ -169,8 +169,17 @@ func (o *object) holds(start, end int64) bool {
 	return true
 }
 
-// complete reports whether all of the object is there for good.
-func (o *object) complete() bool { return o.size >= 0 && o.holds(0, o.size) }
+// head returns how many bytes are there for good from the beginning on.
+func (o *object) head() int64 {
+	var off int64
+	for i, s := range o.slices {
+		if s == nil || !s.complete {
+			break
+		}
+		_, _, off = o.bounds(int64(i) * o.sliceSize)
+	}
+	return off
+}
 
 // promised reports whether all bytes from start to end are there, or are being
 // fetched. An end of -1 is the object's, whatever it may be.

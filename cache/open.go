@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
@@ -282,19 +284,35 @@ func (c *Cache) openingHeader(req Request, old *object, want byterange.Spec) htt
 		if old.validator.modified != "" {
 			h.Set("If-Modified-Since", old.validator.modified)
 		}
-	case req.Policy.Admit != nil || want == whole:
-	case want.First < 0: // one more slice, so that one begins before the suffix
-		h.Set("Range", fmt.Sprintf("bytes=-%d", want.Last+slice))
+	case req.Policy.Admit != nil:
 	default:
-		r := byterange.Range{Start: want.First / slice * slice, End: -1}
-		if want.Last >= 0 {
-			r.End = (want.Last/slice + 1) * slice
-		}
-		if r.Start > 0 || r.End >= 0 {
-			h.Set("Range", byterange.Header(r))
+		if r := openingRange(want, slice, int64(req.Policy.ReadAhead)); r != "" {
+			h.Set("Range", r)
 		}
 	}
 	return h
+}
+
+// openingRange returns the Range field for what is wanted of an object that
+// nothing is known of: whole slices, and some to read ahead. It is empty for all
+// of the object.
+func openingRange(want byterange.Spec, slice, ahead int64) string {
+	const most = math.MaxInt64 >> 1 // beyond it, a range is as good as open
+	if want.First < 0 {
+		if want.Last > most {
+			return ""
+		}
+		// one more slice, so that one begins before the suffix
+		return "bytes=-" + strconv.FormatInt(want.Last+slice, 10)
+	}
+	r := byterange.Range{Start: want.First / slice * slice, End: -1}
+	if 0 <= want.Last && want.Last < most {
+		r.End = (want.Last/slice + 1 + ahead) * slice
+	}
+	if r.Start == 0 && r.End < 0 {
+		return ""
+	}
+	return byterange.Header(r)
 }
 
 // RangeError says that the upstream finds the range that a request wants

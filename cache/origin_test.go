@@ -188,6 +188,12 @@ func read(t testing.TB, resp *http.Response) []byte {
 	return b
 }
 
+// contains reports whether the whole object is stored.
+func contains(c *Cache, key string) bool {
+	info, ok := c.Peek(key)
+	return ok && info.Head == info.Size
+}
+
 // errReader fails after n bytes of r, when the channel is closed if there is one.
 func errReader(r io.Reader, n int64, err error, when <-chan struct{}) io.Reader {
 	return io.MultiReader(io.LimitReader(r, n), readerFunc(func([]byte) (int, error) {

@@ -16,6 +16,11 @@ type Policy struct {
 	MaxAge      time.Duration // max-age of the Cache-Control that clients are sent
 	MaxObject   int64         // bytes; larger answers pass through uncached. 0 means no bound
 
+	// ReadAhead is how many slices beyond the wanted ones are fetched with them, for
+	// the player that goes on. What a client leaves in the middle, as when it seeks,
+	// is not read ahead of.
+	ReadAhead int
+
 	// Admit inspects the first bytes of an object, up to SniffLen of them, before
 	// any of it is sent. It may correct the header, and returns an error to refuse
 	// the object. May be nil. With it, an object is fetched from its beginning.

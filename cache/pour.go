@@ -79,7 +79,7 @@ func (c *Cache) room(f *fill) ([]byte, error) {
 		return nil, nil
 	}
 	i, start, end := o.bounds(f.pos)
-	if f.pos == start && f.readers == 0 && o.resumable() {
+	if f.pos == start && f.readers == 0 && f.pos >= f.goal && o.resumable() {
 		f.end = f.pos
 		return nil, nil
 	}

@@ -24,7 +24,17 @@ func (t *transaction) copy(ctx context.Context, start, end int64, write func([]b
 		}
 		off += int64(len(p))
 	}
+	t.satisfied(end)
 	return nil
+}
+
+// satisfied tells the fill that the reader has got all that it wanted.
+func (t *transaction) satisfied(end int64) {
+	t.c.mu.Lock()
+	defer t.c.mu.Unlock()
+	if t.held != nil {
+		t.held.done(end)
+	}
 }
 
 // next returns the bytes that are there from off on, and waits until there are

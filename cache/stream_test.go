@@ -6,9 +6,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -269,6 +271,94 @@ func TestSeekPastARunningFillDoesNotWaitForIt(t *testing.T) {
 		}
 		if err := <-done; err != nil || player.wrong || player.got != size {
 			t.Errorf("%v, wrong: %t, %d bytes", err, player.wrong, player.got)
+		}
+	})
+}
+
+func TestReadAhead(t *testing.T) {
+	c := newTest(t, Limits{Slice: 1000})
+	o := newOrigin(content(21, 100_000))
+	p := policy()
+	p.ReadAhead = 2
+	req := Request{Key: "a", Policy: p, Fetch: o.fetch}
+	for i, s := range []struct {
+		client, upstream string
+		status           Status
+	}{
+		{"bytes=0-1", "bytes=0-2999", Miss},
+		{"bytes=0-2999", "", Hit},
+		{"bytes=3000-3999", "bytes=3000-5999", Partial},
+		{"bytes=98500-", "bytes=98000-", Partial},
+	} {
+		before := o.count()
+		resp, status, err := get(t, c, req, "Range", s.client)
+		if err != nil || status != s.status || resp.StatusCode != 206 {
+			t.Fatalf("step %d: %s, %v", i, status, err)
+		}
+		c.work.Wait()
+		var asked string
+		for _, h := range o.requests[before:] {
+			asked += h.Get("Range")
+		}
+		if asked != s.upstream {
+			t.Errorf("step %d: upstream was asked for %q, want %q", i, asked, s.upstream)
+		}
+	}
+	// all that was read ahead is kept
+	if info, ok := c.Peek("a"); !ok || info.Head != 6000 || info.Size != 100_000 {
+		t.Errorf("stored: %+v", info)
+	}
+}
+
+func TestWarmBringsTheHead(t *testing.T) {
+	c := newTest(t, Limits{Slice: 1000})
+	o := newOrigin(content(22, 100_000))
+	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
+	if err := c.Warm(t.Context(), req, 2500); err != nil {
+		t.Fatal(err)
+	}
+	c.work.Wait()
+	if info, ok := c.Peek("a"); !ok || info.Head != 3000 || o.bytesSent() != 3000 {
+		t.Errorf("stored: %+v, %d bytes sent", info, o.bytesSent())
+	}
+	if s := c.Stats(); s.Hits+s.Misses != 0 {
+		t.Errorf("counted: %+v", s)
+	}
+	o.set(content(23, 10), `"short"`)
+	req.Key = "b"
+	if err := c.Warm(t.Context(), req, 2500); err != nil {
+		t.Errorf("an object shorter than what is to be warmed: %v", err)
+	}
+}
+
+func FuzzOpeningRange(f *testing.F) {
+	for _, spec := range []byterange.Spec{{First: 0, Last: -1}, {First: -1, Last: 5}, {First: 7, Last: 9}, {First: -1, Last: math.MaxInt64}, {First: math.MaxInt64, Last: math.MaxInt64}} {
+		f.Add(spec.First, spec.Last, int64(100_000), int64(1000), int64(2))
+	}
+	f.Fuzz(func(t *testing.T, first, last, size, slice, ahead int64) {
+		field := "bytes=-" + strconv.FormatInt(last, 10)
+		if first >= 0 {
+			field = byterange.Header(byterange.Range{Start: first, End: -1})
+			if last >= first {
+				field += strconv.FormatInt(last, 10)
+			}
+		}
+		specs, err := byterange.Parse(field)
+		if err != nil || size <= 0 || size > math.MaxInt64>>1 || slice <= 0 || slice > 1<<30 || ahead < 0 || ahead > 100 {
+			t.Skip()
+		}
+		want, ok := specs[0].Resolve(size)
+		asked := openingRange(specs[0], slice, ahead)
+		if !ok || asked == "" {
+			return
+		}
+		got, err := byterange.Parse(asked)
+		if err != nil {
+			t.Fatalf("%q becomes %q: %v", field, asked, err)
+		}
+		r, ok := got[0].Resolve(size)
+		if !ok || r.End < want.End || (r.Start+slice-1)/slice*slice > want.Start {
+			t.Errorf("%q becomes %q, which lacks a part of %v", field, asked, want)
 		}
 	})
 }
