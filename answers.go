@@ -14,11 +14,14 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/voyo-music/caddy-voyo/cache"
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
 	"github.com/voyo-music/caddy-voyo/internal/contain"
 	"github.com/voyo-music/caddy-voyo/resolver"
 )
+
+// warmHead is how many bytes of a track make it start at once: half a minute of
+// 128 kbit/s.
+const warmHead = 512 << 10
 
 // existsTimeout bounds how long it is looked for a track, at all bitrates.
 const existsTimeout = 15 * time.Second
@@ -147,15 +150,20 @@ type location struct {
 
 // serveLocation answers with where the stream is: here.
 func (h *Handler) serveLocation(w http.ResponseWriter, r *http.Request, req request) error {
-	return answerJSON(w, r, http.StatusOK, location{
+	answer := location{
 		URL:      h.streamURL(r, req, req.asset.Type),
 		AudioURL: h.streamURL(r, req, resolver.Audio),
 		VideoID:  req.asked,
 		Type:     req.asset.Type,
 		Quality:  req.quality,
-		Boosting: h.warm(r, req.asset) == warmingBegins,
 		Source:   sourceOrigin,
-	})
+	}
+	if info, ok := h.state.streams.Peek(req.asset.Key()); ok && info.Head > 0 {
+		answer.Cached, answer.Source = true, sourceEdge
+	} else {
+		answer.Boosting = h.warm(r, req.asset) == warmingBegins
+	}
+	return answerJSON(w, r, http.StatusOK, answer)
 }
 
 // streamURL returns the URL of the request's stream on this edge, as the client
@@ -190,36 +198,19 @@ func (h *Handler) servePrefetch(w http.ResponseWriter, r *http.Request, req requ
 	}{status, req.asked, message})
 }
 
-// warm gets ready for the track in the background: what takes a player longest
-// at its beginning is that its place is looked up, and what it shows first is
-// its cover.
+// warm gets ready for the track in the background: what a player plays first is
+// the track's head, and what it shows first is its cover.
 func (h *Handler) warm(r *http.Request, a resolver.Asset) verdict {
 	stream := h.upstream(r, a)
 	cover := h.upstream(r, resolver.Asset{ID: a.ID, Kind: resolver.Art, Image: resolver.ParseImage("")})
 	return h.state.warming.warm(a.ID, func(ctx context.Context) {
 		h.reportPanic(contain.Do(func() error {
-			stream.lookUp(ctx)
-			return h.state.art.Warm(ctx, cache.Request{
-				Key:    cover.asset.Key(),
-				Policy: &h.artPolicy,
-				Fetch:  cover.fetch,
-			}, math.MaxInt64)
+			return errors.Join(
+				h.state.streams.Warm(ctx, stream.request(), warmHead),
+				h.state.art.Warm(ctx, cover.request(), math.MaxInt64),
+			)
 		}))
 	})
-}
-
-// lookUp has the memo remember where the asset is.
-func (u *upstream) lookUp(ctx context.Context) {
-	for _, a := range u.asset.Alternatives() {
-		for i := range u.h.resolvers {
-			r := &u.h.resolvers[i]
-			_, _, err := u.h.state.memo.Resolve(ctx, r.name, r.Resolver, a, u.h.memoTTL)
-			if err == nil {
-				return
-			}
-			u.h.reportPanic(err)
-		}
-	}
 }
 
 // reportPanic counts and logs a panic in the background, once however many got

@@ -185,9 +185,15 @@ func TestExistsIsShared(t *testing.T) {
 
 func TestPrefetch(t *testing.T) {
 	fetched := make(chan string, 10)
+	song := make([]byte, 3*warmHead)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fetched <- r.URL.Path
-		_, _ = w.Write(testPNG)
+		fetched <- r.URL.Path + " " + r.Header.Get("Range")
+		if r.URL.Path != "/stream" {
+			_, _ = w.Write(testPNG)
+			return
+		}
+		w.Header().Set("Etag", `"1"`)
+		http.ServeContent(w, r, "song.mp3", time.Time{}, bytes.NewReader(song))
 	}))
 	defer srv.Close()
 	var lookups atomic.Int32
@@ -206,8 +212,12 @@ func TestPrefetch(t *testing.T) {
 		}
 	}
 	h.state.warming.work.Wait()
-	if path := <-fetched; path != "/hqdefault" || len(fetched) > 0 || lookups.Load() != 1 {
-		t.Errorf("fetched %s and %d more, with %d look-ups", path, len(fetched), lookups.Load())
+	if head, cover := <-fetched, <-fetched; head != "/stream bytes=0-524287" || cover != "/hqdefault " || len(fetched) > 0 || lookups.Load() != 1 {
+		t.Errorf("fetched %s, %s and %d more, with %d look-ups", head, cover, len(fetched), lookups.Load())
+	}
+	var where location
+	if err := json.Unmarshal(serve(t, h, "GET", "/stream?quality=low&v="+testVOYO, nil).Body.Bytes(), &where); err != nil || !where.Cached || where.Boosting || where.Source != "edge" {
+		t.Errorf("/stream says %+v, %v", where, err)
 	}
 	awaitArt(h, resolver.Asset{ID: testID, Kind: resolver.Art, Image: "hqdefault"})
 	r := newTestRequest("GET", "/cdn/art/"+testVOYO, nil)

@@ -46,7 +46,14 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	        max_object   <size>
 //	    }
 //	    stream {
-//	        max_age <duration>
+//	        memory       <size>
+//	        slice        <size>
+//	        read_ahead   <count>
+//	        ttl          <duration>
+//	        override_ttl <duration>
+//	        negative_ttl <duration>
+//	        max_age      <duration>
+//	        max_object   <size>
 //	    }
 //	    transport <name> {
 //	        ...
@@ -128,15 +135,10 @@ func (h *Handler) parseArt(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	h.Art = new(ArtConfig)
-	return parseBlock(d, "art", block{
-		"entries":      readCount(&h.Art.Entries),
-		"memory":       readSize(&h.Art.Memory),
-		"ttl":          readPositive(&h.Art.TTL),
-		"override_ttl": readPositive(&h.Art.OverrideTTL),
-		"negative_ttl": readDuration(&h.Art.NegativeTTL),
-		"max_age":      readDuration(&h.Art.MaxAge),
-		"max_object":   readSize(&h.Art.MaxObject),
-	})
+	b := policyBlock(&h.Art.Policy)
+	b["entries"] = readCount(&h.Art.Entries)
+	b["memory"] = readSize(&h.Art.Memory)
+	return parseBlock(d, "art", b)
 }
 
 func (h *Handler) parseStream(d *caddyfile.Dispenser) error {
@@ -144,7 +146,20 @@ func (h *Handler) parseStream(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	h.Stream = new(StreamConfig)
-	return parseBlock(d, "stream", block{
-		"max_age": readDuration(&h.Stream.MaxAge),
-	})
+	b := policyBlock(&h.Stream.Policy)
+	b["memory"] = readSize(&h.Stream.Memory)
+	b["slice"] = readSize(&h.Stream.Slice)
+	b["read_ahead"] = readNatural(&h.Stream.ReadAhead)
+	return parseBlock(d, "stream", b)
+}
+
+// policyBlock returns what reads the subdirectives that every cache has.
+func policyBlock(p *Policy) block {
+	return block{
+		"ttl":          readPositive(&p.TTL),
+		"override_ttl": readPositive(&p.OverrideTTL),
+		"negative_ttl": readDuration(&p.NegativeTTL),
+		"max_age":      readDuration(&p.MaxAge),
+		"max_object":   readSize(&p.MaxObject),
+	}
 }

@@ -71,25 +71,16 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, req reques
 	// deferred, because an aborted stream ends in a panic
 	h.state.activeStreams.Add(1)
 	defer h.state.activeStreams.Add(-1)
-	h.state.streamMisses.Add(1)
 
 	up := h.upstream(r, req.asset)
-	status, err := cache.Forward(w, r, cache.Request{
-		Key:    req.asset.Key(),
-		Policy: &h.streamPolicy,
-		Fetch:  up.fetch,
-	})
+	status, err := h.state.streams.Serve(w, r, up.request())
 	return h.conclude(w, r, req, up, status, err)
 }
 
 // serveArt answers with the bytes of a cover.
 func (h *Handler) serveArt(w http.ResponseWriter, r *http.Request, req request) error {
 	up := h.upstream(r, req.asset)
-	status, err := h.state.art.Serve(w, r, cache.Request{
-		Key:    req.asset.Key(),
-		Policy: &h.artPolicy,
-		Fetch:  up.fetch,
-	})
+	status, err := h.state.art.Serve(w, r, up.request())
 	return h.conclude(w, r, req, up, status, err)
 }
 

@@ -73,9 +73,10 @@ func newTestHandler(t *testing.T, resolvers ...resolver.Resolver) *Handler {
 		client:       transport,
 		rawIDs:       true,
 		artPolicy:    cache.Policy{TTL: time.Hour, NegativeTTL: time.Minute, MaxAge: time.Hour, MaxObject: 1 << 20, Admit: admitImage},
-		streamPolicy: cache.Policy{MaxAge: time.Hour},
+		streamPolicy: cache.Policy{TTL: time.Hour, NegativeTTL: time.Minute, MaxAge: time.Hour},
 		state: &state{
 			art:     cache.New(cache.Limits{Entries: 100, Memory: 1 << 20}),
+			streams: cache.New(cache.Limits{Memory: 4 << 20, Slice: 64 << 10}),
 			memo:    resolver.NewMemo(100),
 			warming: newMarks(),
 			started: time.Now(),
@@ -193,14 +194,14 @@ func TestStream(t *testing.T) {
 		status      int
 		length      string
 		body        []byte
+		cache       string
 	}{
-		{"GET", "", 200, "200000", song},
-		{"GET", "bytes=0-1", 206, "2", song[:2]},
-		{"GET", "bytes=0-", 206, "200000", song},
-		{"GET", "bytes=-5", 206, "5", song[199995:]},
-		{"GET", "bytes=0-1, 4-5", 200, "200000", song},
-		{"GET", "bytes=200000-", 416, "", nil},
-		{"HEAD", "", 200, "200000", nil},
+		{"GET", "bytes=-5", 206, "5", song[199995:], "miss"},
+		{"GET", "", 200, "200000", song, "partial"},
+		{"GET", "bytes=0-1", 206, "2", song[:2], "hit"},
+		{"GET", "bytes=0-", 206, "200000", song, "hit"},
+		{"GET", "bytes=200000-", 416, "", nil, "hit"},
+		{"HEAD", "", 200, "200000", nil, "hit"},
 	} {
 		header := http.Header{"Cookie": {"a=b"}}
 		if c.rng != "" {
@@ -224,9 +225,13 @@ func TestStream(t *testing.T) {
 		if got.Get("Set-Cookie") != "" || got.Get("X-Amz-Request-Id") != "" {
 			t.Errorf("%s %q: got header %v", c.method, c.rng, got)
 		}
+		source := "test0"
+		if c.cache == "hit" {
+			source = ""
+		}
 		for name, want := range map[string]string{
 			"id": testID, "vyo_id": testVOYO, "kind": "stream", "type": "audio", "quality": "medium", "bitrate": "128",
-			"image": "", "cache": "pass", "resolver": "test0",
+			"image": "", "cache": c.cache, "resolver": source,
 		} {
 			if got := placeholder(r, name); got != want {
 				t.Errorf("%s %q: {http.voyo.%s} is %q, want %q", c.method, c.rng, name, got, want)
@@ -236,8 +241,8 @@ func TestStream(t *testing.T) {
 	if n := h.state.activeStreams.Load(); n != 0 {
 		t.Errorf("%d streams are left", n)
 	}
-	if n := h.state.streamMisses.Load(); n != 7 {
-		t.Errorf("got %d misses", n)
+	if s := h.state.streams.Stats(); s.Hits != 4 || s.Misses != 2 {
+		t.Errorf("got %d hits and %d misses", s.Hits, s.Misses)
 	}
 }
 

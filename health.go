@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/voyo-music/caddy-voyo/cache"
 )
 
 // healthReport is the answer of /health. Dashboards read it: its fields keep
@@ -77,19 +79,15 @@ func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request) error {
 
 // report returns the figures of the caches.
 func (s *state) report() cacheReport {
-	hits, misses, art := s.streamHits.Load(), s.streamMisses.Load(), s.art.Stats()
-	rate := 0.0
-	if hits > 0 {
-		rate = 100 * float64(hits) / float64(hits+misses)
-	}
+	streams, art := s.streams.Stats(), s.art.Stats()
 	return cacheReport{
-		StreamCacheSize:    s.memo.Tracks(),
+		StreamCacheSize:    max(s.memo.Tracks(), streams.Entries), // most tracks are in both
 		ThumbnailCacheSize: art.Entries,
 		PrefetchCacheSize:  s.warming.Len(),
-		StreamHitRate:      fmt.Sprintf("%.2f%%", rate),
+		StreamHitRate:      hitRate(streams),
 		Stats: statsReport{
-			StreamHits:       hits,
-			StreamMisses:     misses,
+			StreamHits:       streams.Hits,
+			StreamMisses:     streams.Misses,
 			ThumbnailHits:    art.Hits,
 			ThumbnailMisses:  art.Misses,
 			PrefetchRequests: s.prefetches.Load(),
@@ -97,6 +95,15 @@ func (s *state) report() cacheReport {
 			StartTime:        s.started.UnixMilli(),
 		},
 	}
+}
+
+// hitRate formats the share of requests that needed no upstream.
+func hitRate(s cache.Stats) string {
+	rate := 0.0
+	if s.Hits > 0 {
+		rate = 100 * float64(s.Hits) / float64(s.Hits+s.Misses)
+	}
+	return fmt.Sprintf("%.2f%%", rate)
 }
 
 // reportMemory reads runtime/metrics, which, unlike runtime.ReadMemStats, does

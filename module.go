@@ -28,10 +28,9 @@ const defaultLocationTTL = 4 * time.Hour
 
 // Handler is an edge node for VOYO. It answers VOYO's requests for streams and
 // covers: a track's ID is resolved to a place upstream, and what is there goes
-// to the client, covers by way of a cache. All other requests go to the next
-// handler.
+// to the client by way of a cache. All other requests go to the next handler.
 //
-// The cache outlives a change of the configuration, as long as the new one
+// The caches outlive a change of the configuration, as long as the new one
 // would fetch the same things: its resolvers and allowed upstreams are equal.
 // Limits that were changed take effect as soon as the old configuration is gone.
 //
@@ -86,7 +85,7 @@ type Handler struct {
 	// Configures how covers are cached.
 	Art *ArtConfig `json:"art,omitempty"`
 
-	// Configures how streams are delivered.
+	// Configures how streams are cached.
 	Stream *StreamConfig `json:"stream,omitempty"`
 
 	// Fetches from upstreams. Any transport of the reverse proxy works; only
@@ -128,7 +127,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 // has nothing to give back, and nothing can fail after.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
-	limits, err := h.provisionPolicies()
+	l, err := h.provisionPolicies()
 	if err != nil {
 		return err
 	}
@@ -157,7 +156,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			user.UseTransport(h.client)
 		}
 	}
-	h.lease = acquireState(stateKey(h.CaddyModule().ID, identities, upstreams), limits)
+	h.lease = acquireState(stateKey(h.CaddyModule().ID, identities, upstreams), l)
 	h.state = h.lease.state
 	return nil
 }
@@ -183,9 +182,9 @@ func (h *Handler) Cleanup() error {
 	return err
 }
 
-func (h *Handler) provisionPolicies() (cache.Limits, error) {
+func (h *Handler) provisionPolicies() (l limits, err error) {
 	if err := checkDuration("location_ttl", &h.LocationTTL); err != nil {
-		return cache.Limits{}, err
+		return limits{}, err
 	}
 	h.memoTTL = time.Duration(h.LocationTTL)
 	if h.memoTTL == 0 {
@@ -197,25 +196,23 @@ func (h *Handler) provisionPolicies() (cache.Limits, error) {
 	if h.Art != nil {
 		art = *h.Art
 	}
-	limits, err := art.limits()
-	if err != nil {
-		return cache.Limits{}, fmt.Errorf("art: %w", err)
+	if l.art, err = art.limits(); err != nil {
+		return limits{}, fmt.Errorf("art: %w", err)
 	}
-	h.artPolicy, err = art.cachePolicy(limits.Memory)
-	if err != nil {
-		return cache.Limits{}, fmt.Errorf("art: %w", err)
+	if h.artPolicy, err = art.cachePolicy(l.art.Memory); err != nil {
+		return limits{}, fmt.Errorf("art: %w", err)
 	}
-	h.artPolicy.Admit = admitImage
-
 	var stream StreamConfig
 	if h.Stream != nil {
 		stream = *h.Stream
 	}
-	h.streamPolicy, err = stream.cachePolicy()
-	if err != nil {
-		return cache.Limits{}, fmt.Errorf("stream: %w", err)
+	if l.streams, err = stream.limits(); err != nil {
+		return limits{}, fmt.Errorf("stream: %w", err)
 	}
-	return limits, nil
+	if h.streamPolicy, err = stream.cachePolicy(); err != nil {
+		return limits{}, fmt.Errorf("stream: %w", err)
+	}
+	return l, nil
 }
 
 func (h *Handler) provisionOrigins(repl *caddy.Replacer) error {

@@ -149,6 +149,7 @@ func TestDefaults(t *testing.T) {
 		``,
 		`"art": {}, "stream": {}`,
 		`"location_ttl": 0, "art": {"entries": 0, "memory": 0, "ttl": 0, "override_ttl": 0, "max_object": 0}`,
+		`"stream": {"memory": 0, "slice": 0, "ttl": 0, "override_ttl": 0, "max_object": 0}`,
 	} {
 		h, _ := mustLoad(t, withResolver(settings))
 		h.artPolicy.Admit = nil // functions can't be compared
@@ -156,10 +157,11 @@ func TestDefaults(t *testing.T) {
 		if got := fmt.Sprint(h.artPolicy); got != wantArt {
 			t.Errorf("%s: art policy is %s, want %s", settings, got, wantArt)
 		}
-		if h.streamPolicy.MaxAge != time.Hour {
-			t.Errorf("%s: stream max_age is %s", settings, h.streamPolicy.MaxAge)
+		wantStream := fmt.Sprint(cache.Policy{TTL: 720 * time.Hour, NegativeTTL: time.Minute, MaxAge: time.Hour, ReadAhead: 2})
+		if got := fmt.Sprint(h.streamPolicy); got != wantStream {
+			t.Errorf("%s: stream policy is %s, want %s", settings, got, wantStream)
 		}
-		if want := (cache.Limits{Entries: 500, Memory: 64 << 20}); h.lease.limits != want {
+		if want := (limits{cache.Limits{Entries: 500, Memory: 64 << 20}, cache.Limits{Memory: 256 << 20}}); h.lease.limits != want {
 			t.Errorf("%s: limits are %+v, want %+v", settings, h.lease.limits, want)
 		}
 		if h.memoTTL != 4*time.Hour || !h.rawIDs || h.publicURL != nil {
@@ -174,7 +176,7 @@ func TestSettings(t *testing.T) {
 		"raw_ids": false,
 		"public_url": "https://edge.voyo.example/base",
 		"art": {"entries": 7, "memory": 2097152, "ttl": "2h", "override_ttl": "3h", "negative_ttl": "4m", "max_age": "5m", "max_object": 1048576},
-		"stream": {"max_age": "6m"}`))
+		"stream": {"memory": 3145728, "slice": 65536, "read_ahead": 0, "ttl": "7h", "override_ttl": "8h", "negative_ttl": "9m", "max_age": "6m", "max_object": 4194304}`))
 	if h.artPolicy.Admit == nil {
 		t.Error("anything is admitted as a cover")
 	}
@@ -183,11 +185,15 @@ func TestSettings(t *testing.T) {
 	if got := fmt.Sprint(h.artPolicy); got != want {
 		t.Errorf("art policy is %s, want %s", got, want)
 	}
-	if want := (cache.Limits{Entries: 7, Memory: 2 << 20}); h.lease.limits != want {
+	want = fmt.Sprint(cache.Policy{TTL: 7 * time.Hour, OverrideTTL: 8 * time.Hour, NegativeTTL: 9 * time.Minute, MaxAge: 6 * time.Minute, MaxObject: 4 << 20})
+	if got := fmt.Sprint(h.streamPolicy); got != want {
+		t.Errorf("stream policy is %s, want %s", got, want)
+	}
+	if want := (limits{cache.Limits{Entries: 7, Memory: 2 << 20}, cache.Limits{Memory: 3 << 20, Slice: 64 << 10}}); h.lease.limits != want {
 		t.Errorf("limits are %+v, want %+v", h.lease.limits, want)
 	}
-	if h.streamPolicy.MaxAge != 6*time.Minute || h.memoTTL != 90*time.Minute || h.rawIDs || h.publicURL.String() != "https://edge.voyo.example/base" {
-		t.Errorf("max_age %s, location_ttl %s, raw IDs %t, public URL %v", h.streamPolicy.MaxAge, h.memoTTL, h.rawIDs, h.publicURL)
+	if h.memoTTL != 90*time.Minute || h.rawIDs || h.publicURL.String() != "https://edge.voyo.example/base" {
+		t.Errorf("location_ttl %s, raw IDs %t, public URL %v", h.memoTTL, h.rawIDs, h.publicURL)
 	}
 }
 
@@ -253,7 +259,11 @@ func TestInvalid(t *testing.T) {
 		{`"transport": {"protocol": "carrier_pigeon"}`, "loading transport: "},
 		{`"unheard_of": true`, `unknown field "unheard_of"`},
 		{`"art": {"unheard_of": true}`, `unknown field "unheard_of"`},
-		{`"stream": {"slice": 1}`, `unknown field "slice"`},
+		{`"stream": {"slice": 1}`, `stream: slice must be from 16KiB to 16MiB: 1 bytes`},
+		{`"stream": {"slice": 16777217}`, `stream: slice must be from 16KiB to 16MiB: 16777217 bytes`},
+		{`"stream": {"read_ahead": -1}`, `stream: read_ahead must be from 0 to 64: -1`},
+		{`"stream": {"memory": -1}`, `stream: memory must not be negative: -1`},
+		{`"stream": {"disk": "/tmp"}`, `unknown field "disk"`},
 	} {
 		t.Run(c.settings, func(t *testing.T) {
 			checkInvalid(t, withResolver(c.settings), c.want)

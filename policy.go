@@ -11,18 +11,31 @@ import (
 
 // The defaults of what a cache keeps and for how long.
 const (
-	defaultArtEntries  = 500
-	defaultArtMemory   = 64 << 20
-	defaultArtTTL      = 24 * time.Hour
-	defaultMaxAge      = time.Hour
-	defaultMaxObject   = 10 << 20
-	defaultNegativeTTL = time.Minute
+	defaultArtEntries   = 500
+	defaultArtMemory    = 64 << 20
+	defaultArtTTL       = 24 * time.Hour
+	defaultArtObject    = 10 << 20
+	defaultStreamMemory = 256 << 20
+	defaultStreamTTL    = 720 * time.Hour
+	defaultReadAhead    = 2
+	defaultMaxAge       = time.Hour
+	defaultNegativeTTL  = time.Minute
 )
+
+// The bounds of a slice, in bytes: below it the bookkeeping would outweigh the
+// bytes, above it a seek would fetch far more than is wanted.
+const (
+	minSlice = 16 << 10
+	maxSlice = 16 << 20
+)
+
+// maxReadAhead bounds what one client's range makes the upstream send.
+const maxReadAhead = 64
 
 // Policy decides what is kept, for how long, and what clients are told.
 type Policy struct {
 	// How long an answer is fresh where the upstream does not say so.
-	// Default: `24h`, also if zero.
+	// Default: `24h` for covers, `720h` for streams, also if zero.
 	TTL caddy.Duration `json:"ttl,omitempty"`
 
 	// How long an answer is fresh, whatever the upstream says.
@@ -39,8 +52,8 @@ type Policy struct {
 	MaxAge *caddy.Duration `json:"max_age,omitempty"`
 
 	// The size in bytes up to which an answer is kept; a larger one passes
-	// through. It may not exceed the memory. Default: 10 MiB, or all the memory
-	// where that is less; also if zero.
+	// through. Default: for covers 10 MiB, or all the memory where that is less,
+	// which it may not exceed; for streams no bound. Also if zero.
 	MaxObject int64 `json:"max_object,omitempty"`
 }
 
@@ -56,12 +69,21 @@ type ArtConfig struct {
 	Policy
 }
 
-// StreamConfig configures how streams are delivered.
+// StreamConfig configures how streams are cached.
 type StreamConfig struct {
-	// How long clients may keep a stream without asking again: the max-age of
-	// the Cache-Control header that they are sent. Default: `1h`. Zero means
-	// that they ask every time.
-	MaxAge *caddy.Duration `json:"max_age,omitempty"`
+	// How many bytes of streams are kept in memory. Default: 256 MiB, also if
+	// zero.
+	Memory int64 `json:"memory,omitempty"`
+
+	// The size in bytes of the slices that streams are kept in: what a seek
+	// fetches at the least. From 16 KiB to 16 MiB. What is kept already stays as
+	// it is. Default: 256 KiB, also if zero.
+	Slice int64 `json:"slice,omitempty"`
+
+	// How many slices are fetched beyond those that a range needs. Default: `2`.
+	ReadAhead *int `json:"read_ahead,omitempty"`
+
+	Policy
 }
 
 // limits returns what may be kept of the covers.
@@ -82,9 +104,56 @@ func (a ArtConfig) limits() (cache.Limits, error) {
 	return l, nil
 }
 
-// cachePolicy returns p as the cache knows it, with the defaults for what p
-// leaves open, for a cache of so much memory.
-func (p Policy) cachePolicy(memory int64) (cache.Policy, error) {
+// cachePolicy returns the policy for covers, with the defaults for what the
+// configuration leaves open, for a cache of so much memory.
+func (a ArtConfig) cachePolicy(memory int64) (cache.Policy, error) {
+	p, err := a.Policy.cachePolicy(defaultArtTTL)
+	switch {
+	case err != nil:
+		return cache.Policy{}, err
+	case p.MaxObject > memory:
+		return cache.Policy{}, fmt.Errorf("max_object (%d bytes) exceeds memory (%d bytes)", p.MaxObject, memory)
+	case p.MaxObject == 0:
+		p.MaxObject = min(defaultArtObject, memory)
+	}
+	p.Admit = admitImage
+	return p, nil
+}
+
+// limits returns what may be kept of the streams.
+func (s StreamConfig) limits() (cache.Limits, error) {
+	switch {
+	case s.Memory < 0:
+		return cache.Limits{}, fmt.Errorf("memory must not be negative: %d", s.Memory)
+	case s.Slice != 0 && (s.Slice < minSlice || s.Slice > maxSlice):
+		return cache.Limits{}, fmt.Errorf("slice must be from 16KiB to 16MiB: %d bytes", s.Slice)
+	}
+	l := cache.Limits{Memory: s.Memory, Slice: s.Slice}
+	if l.Memory == 0 {
+		l.Memory = defaultStreamMemory
+	}
+	return l, nil
+}
+
+// cachePolicy returns the policy for streams, with the defaults for what the
+// configuration leaves open.
+func (s StreamConfig) cachePolicy() (cache.Policy, error) {
+	p, err := s.Policy.cachePolicy(defaultStreamTTL)
+	if err != nil {
+		return cache.Policy{}, err
+	}
+	p.ReadAhead = defaultReadAhead
+	if s.ReadAhead != nil {
+		p.ReadAhead = *s.ReadAhead
+	}
+	if p.ReadAhead < 0 || p.ReadAhead > maxReadAhead {
+		return cache.Policy{}, fmt.Errorf("read_ahead must be from 0 to %d: %d", maxReadAhead, p.ReadAhead)
+	}
+	return p, nil
+}
+
+// cachePolicy returns p as the cache knows it, with the defaults that all have.
+func (p Policy) cachePolicy(defaultTTL time.Duration) (cache.Policy, error) {
 	for _, d := range []struct {
 		name  string
 		value *caddy.Duration
@@ -98,34 +167,20 @@ func (p Policy) cachePolicy(memory int64) (cache.Policy, error) {
 			return cache.Policy{}, err
 		}
 	}
-	switch {
-	case p.MaxObject < 0:
+	if p.MaxObject < 0 {
 		return cache.Policy{}, fmt.Errorf("max_object must not be negative: %d", p.MaxObject)
-	case p.MaxObject > memory:
-		return cache.Policy{}, fmt.Errorf("max_object (%d bytes) exceeds memory (%d bytes)", p.MaxObject, memory)
 	}
-	ttl, object := p.TTL, p.MaxObject
+	ttl := time.Duration(p.TTL)
 	if ttl == 0 {
-		ttl = caddy.Duration(defaultArtTTL)
-	}
-	if object == 0 {
-		object = min(defaultMaxObject, memory)
+		ttl = defaultTTL
 	}
 	return cache.Policy{
-		TTL:         time.Duration(ttl),
+		TTL:         ttl,
 		OverrideTTL: time.Duration(p.OverrideTTL),
 		NegativeTTL: durationOr(p.NegativeTTL, defaultNegativeTTL),
 		MaxAge:      durationOr(p.MaxAge, defaultMaxAge),
-		MaxObject:   object,
+		MaxObject:   p.MaxObject,
 	}, nil
-}
-
-// cachePolicy returns what clients are told of streams, which are not kept.
-func (s StreamConfig) cachePolicy() (cache.Policy, error) {
-	if err := checkDuration("max_age", s.MaxAge); err != nil {
-		return cache.Policy{}, err
-	}
-	return cache.Policy{MaxAge: durationOr(s.MaxAge, defaultMaxAge)}, nil
 }
 
 // checkDuration refuses a negative duration.

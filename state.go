@@ -26,14 +26,14 @@ var states = caddy.NewUsagePool()
 // configuration, so it holds nothing that was made for one, such as a logger.
 type state struct {
 	art     *cache.Cache
+	streams *cache.Cache
 	memo    *resolver.Memo
 	warming *marks
 	started time.Time
 
-	activeStreams            atomic.Int64
-	streamHits, streamMisses atomic.Int64
-	prefetches               atomic.Int64
-	panics                   atomic.Int64 // contained in the background
+	activeStreams atomic.Int64
+	prefetches    atomic.Int64
+	panics        atomic.Int64 // contained in the background
 
 	pulses  pulses
 	lookups singleflight.Group // of /exists, by track
@@ -47,6 +47,7 @@ func (s *state) Destruct() error {
 	s.warming.Close()
 	s.memo.Close()
 	s.art.Close()
+	s.streams.Close()
 	return nil
 }
 
@@ -60,24 +61,30 @@ func (s *state) Destruct() error {
 type lease struct {
 	key    [sha256.Size]byte
 	state  *state
-	limits cache.Limits
+	limits limits
+}
+
+// limits are those of all the caches of a state.
+type limits struct {
+	art, streams cache.Limits
 }
 
 // acquireState returns a hold on the state for the key, which is made if there
 // is none. It must be released exactly once.
-func acquireState(key [sha256.Size]byte, limits cache.Limits) *lease {
+func acquireState(key [sha256.Size]byte, l limits) *lease {
 	// the constructor can't fail, so neither can this
 	value, _, _ := states.LoadOrNew(key, func() (caddy.Destructor, error) {
 		return &state{
-			art:     cache.New(limits),
+			art:     cache.New(l.art),
+			streams: cache.New(l.streams),
 			memo:    resolver.NewMemo(memoEntries),
 			warming: newMarks(),
 			started: time.Now(),
 		}, nil
 	})
-	l := &lease{key: key, state: value.(*state), limits: limits}
-	l.state.attach(l)
-	return l
+	held := &lease{key: key, state: value.(*state), limits: l}
+	held.state.attach(held)
+	return held
 }
 
 // release ends the hold. The last one ends the state.
@@ -92,7 +99,7 @@ func (s *state) attach(l *lease) {
 	defer s.mu.Unlock()
 	s.leases = append(s.leases, l)
 	if len(s.leases) == 1 {
-		s.art.SetLimits(l.limits)
+		s.setLimits(l.limits)
 	}
 }
 
@@ -102,8 +109,13 @@ func (s *state) detach(l *lease) {
 	i := slices.Index(s.leases, l)
 	s.leases = slices.Delete(s.leases, i, i+1)
 	if i == 0 && len(s.leases) > 0 {
-		s.art.SetLimits(s.leases[0].limits)
+		s.setLimits(s.leases[0].limits)
 	}
+}
+
+func (s *state) setLimits(l limits) {
+	s.art.SetLimits(l.art)
+	s.streams.SetLimits(l.streams)
 }
 
 // stateKey names the state of handlers that would fetch the same things. It is

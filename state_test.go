@@ -41,7 +41,7 @@ func fill(t *testing.T, s *state, covers int) int {
 
 func TestStateLimits(t *testing.T) {
 	key := stateKey("test", []string{t.Name()}, nil)
-	many, few := cache.Limits{Entries: 10, Memory: 1000}, cache.Limits{Entries: 2, Memory: 1000}
+	many, few := limits{art: cache.Limits{Entries: 10, Memory: 1000}}, limits{art: cache.Limits{Entries: 2, Memory: 1000}}
 
 	first := acquireState(key, many)
 	failed := acquireState(key, few)

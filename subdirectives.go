@@ -17,9 +17,7 @@ import (
 var planned = []string{
 	"origin", "rate_limit", "signed_urls", "shield", "fleet",
 	"art disk", "art stale_while_revalidate", "art stale_if_error",
-	"stream memory", "stream disk", "stream slice", "stream read_ahead",
-	"stream ttl", "stream override_ttl", "stream negative_ttl", "stream max_object",
-	"stream stale_while_revalidate", "stream stale_if_error",
+	"stream disk", "stream stale_while_revalidate", "stream stale_if_error",
 }
 
 // block holds what reads each subdirective of a block, by name. It is called
@@ -120,6 +118,22 @@ func readCount(dst *int) func(*caddyfile.Dispenser) error {
 			return d.Errf("invalid count '%s': must be a positive number", arg)
 		}
 		*dst = n
+		return nil
+	}
+}
+
+// readNatural reads a number for which zero has a meaning of its own.
+func readNatural(dst **int) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		arg, err := argument(d)
+		if err != nil {
+			return err
+		}
+		n, err := strconv.Atoi(arg)
+		if err != nil || n < 0 {
+			return d.Errf("invalid count '%s': must be a number from 0 on", arg)
+		}
+		*dst = &n
 		return nil
 	}
 }

@@ -37,6 +37,15 @@ func (h *Handler) upstream(r *http.Request, a resolver.Asset) *upstream {
 	return &upstream{h: h, asset: a, cdnLoop: cdnLoop(r.Header)}
 }
 
+// request returns what a cache needs to know to serve the asset.
+func (u *upstream) request() cache.Request {
+	policy := &u.h.streamPolicy
+	if u.asset.Kind == resolver.Art {
+		policy = &u.h.artPolicy
+	}
+	return cache.Request{Key: u.asset.Key(), Policy: policy, Fetch: u.fetch}
+}
+
 // answeredBy returns the name of the resolver that the last fetch was answered
 // by. It is empty if the cache needed none.
 func (u *upstream) answeredBy() string {
