@@ -222,9 +222,6 @@ func (c *Cache) check(t rapid.TB) {
 			t.Errorf("object with %d fills, gone: %t, dead: %v", len(o.fills), o.gone, o.dead)
 		}
 		for i, s := range o.slices {
-			if s == nil {
-				continue
-			}
 			_, start, end := o.bounds(int64(i) * o.sliceSize)
 			if !s.complete || int64(len(s.data)) != end-start || s.counted != int64(cap(s.data)) {
 				t.Errorf("slice %d: complete: %t, %d bytes of %d, %d counted of %d", i, s.complete, len(s.data), end-start, s.counted, cap(s.data))

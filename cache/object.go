@@ -19,11 +19,11 @@ type object struct {
 	lifetime  time.Duration // fresh for so long from arrived on
 	size      int64         // -1 until it is known
 	sliceSize int64
-	slices    []*slice // by index; nil where nothing is there
-	fills     []*fill  // under way
-	kept      int      // slices that the store could evict
-	gone      bool     // no longer in the store: only its present readers use it
-	dead      error    // why it must not be read any more
+	slices    map[int]*slice // by index; what is claimed to be huge takes no more room than what is there
+	fills     []*fill        // under way
+	kept      int            // slices that the store could evict
+	gone      bool           // no longer in the store: only its present readers use it
+	dead      error          // why it must not be read any more
 }
 
 // slice is what an object has at a multiple of its slice size.
@@ -36,7 +36,7 @@ type slice struct {
 
 // newObject returns the object that an answer brings.
 func newObject(req Request, a *answer, now time.Time) *object {
-	o := &object{key: req.Key, size: a.size, header: a.Header.Clone()}
+	o := &object{key: req.Key, size: a.size, header: a.Header.Clone(), slices: make(map[int]*slice)}
 	o.validator = newValidator(o.header, o.size)
 	o.setFreshness(req.Policy, now)
 	return o
@@ -99,26 +99,11 @@ func (o *object) bounds(off int64) (i int, start, end int64) {
 	return i, start, end
 }
 
-// slice returns the slice with the index, nil if nothing is there.
-func (o *object) slice(i int) *slice {
-	if i >= len(o.slices) {
-		return nil
-	}
-	return o.slices[i]
-}
-
-func (o *object) setSlice(i int, s *slice) {
-	for len(o.slices) <= i {
-		o.slices = append(o.slices, nil)
-	}
-	o.slices[i] = s
-}
-
 // bytes returns the object's bytes from off on, as far as they are there in one
 // piece; nil if there are none.
 func (o *object) bytes(off int64) []byte {
 	i, start, _ := o.bounds(off)
-	s := o.slice(i)
+	s := o.slices[i]
 	if s == nil || off-start >= int64(len(s.data)) {
 		return nil
 	}
@@ -161,7 +146,7 @@ func (o *object) outcome(want byterange.Spec, now time.Time) outcome {
 func (o *object) holds(start, end int64) bool {
 	for off := start; off < end; {
 		i, _, next := o.bounds(off)
-		if s := o.slice(i); s == nil || !s.complete {
+		if s := o.slices[i]; s == nil || !s.complete {
 			return false
 		}
 		off = next
@@ -172,13 +157,13 @@ func (o *object) holds(start, end int64) bool {
 // head returns how many bytes are there for good from the beginning on.
 func (o *object) head() int64 {
 	var off int64
-	for i, s := range o.slices {
+	for i := 0; ; i++ {
+		s := o.slices[i]
 		if s == nil || !s.complete {
-			break
+			return off
 		}
-		_, _, off = o.bounds(int64(i) * o.sliceSize)
+		off += int64(len(s.data))
 	}
-	return off
 }
 
 // promised reports whether all bytes from start to end are there, or are being
@@ -192,7 +177,7 @@ func (o *object) promised(start, end int64) bool {
 	}
 	for off := start; off < end; {
 		i, _, next := o.bounds(off)
-		if s := o.slice(i); (s == nil || !s.complete) && o.fillAt(off) == nil && o.bytes(off) == nil {
+		if s := o.slices[i]; (s == nil || !s.complete) && o.fillAt(off) == nil && o.bytes(off) == nil {
 			return false
 		}
 		off = next
@@ -221,7 +206,7 @@ func (o *object) gap(start, limit int64) int64 {
 	}
 	for off := start; off < limit; {
 		i, first, next := o.bounds(off)
-		if o.slice(i) != nil {
+		if o.slices[i] != nil {
 			return first
 		}
 		off = next

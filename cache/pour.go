@@ -83,14 +83,14 @@ func (c *Cache) room(f *fill) ([]byte, error) {
 		f.end = f.pos
 		return nil, nil
 	}
-	s := o.slice(i)
+	s := o.slices[i]
 	if s == nil {
 		n := end - start
 		if o.size < 0 {
 			n = min(n, firstRoom)
 		}
 		s = &slice{data: make([]byte, 0, n), by: f}
-		o.setSlice(i, s)
+		o.slices[i] = s
 		f.recent[i%window].i, f.recent[i%window].s = i, s
 		c.store.grow(o, s, n)
 	}

@@ -97,9 +97,6 @@ func (s *store) remove(o *object) {
 func (s *store) dropped(_ string, o *object) {
 	o.gone = true
 	for i, sl := range o.slices {
-		if sl == nil {
-			continue
-		}
 		s.slices.Remove(sliceKey{o, i})
 		s.count(sl, 0)
 	}
@@ -134,8 +131,8 @@ func (s *store) keep(o *object, i int, sl *slice) {
 
 // drop forgets a slice that will not become complete.
 func (s *store) drop(o *object, i int) {
-	if sl := o.slice(i); sl != nil && !sl.complete {
-		o.slices[i] = nil
+	if sl := o.slices[i]; sl != nil && !sl.complete {
+		delete(o.slices, i)
 		s.count(sl, 0)
 	}
 }
@@ -158,7 +155,7 @@ func (s *store) shrink() {
 			s.remove(k.o) // a part of it is of no use to anyone
 			continue
 		}
-		k.o.slices[k.i] = nil
+		delete(k.o.slices, k.i)
 		k.o.kept--
 		s.count(sl, 0)
 		s.removeEmpty(k.o)

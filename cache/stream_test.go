@@ -362,3 +362,19 @@ func FuzzOpeningRange(f *testing.F) {
 		}
 	})
 }
+
+func TestClaimedSizeTakesNoRoom(t *testing.T) {
+	c := newTest(t, Limits{Memory: 1 << 20})
+	for _, size := range []int64{1 << 59, math.MaxInt64 - 1} {
+		p := policy()
+		p.MaxObject = 0
+		client := &checking{header: http.Header{}, want: &pattern{size - 100, size}}
+		err := serve(t.Context(), c, client, Request{Key: strconv.FormatInt(size, 10), Policy: p, Fetch: endless(size, func(int) {})}, "bytes=-100")
+		switch {
+		case size > maxSize && !errors.Is(err, ErrBadAnswer):
+			t.Errorf("size %d: %v", size, err)
+		case size <= maxSize && (err != nil || client.wrong || client.got != 100):
+			t.Errorf("size %d: %v, wrong: %t, %d bytes", size, err, client.wrong, client.got)
+		}
+	}
+}

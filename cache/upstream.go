@@ -10,6 +10,10 @@ import (
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
 )
 
+// maxSize is how large an object can be, in bytes. It keeps the arithmetic of
+// slices from overflowing, whatever an upstream claims.
+const maxSize = 1 << 60
+
 // openTimeout bounds a Fetch, with all the places that it tries in turn.
 const openTimeout = 30 * time.Second
 
@@ -107,10 +111,13 @@ func (a *answer) close() {
 func bodyPart(resp *http.Response, asked string) (part, error) {
 	switch resp.StatusCode {
 	case http.StatusOK:
+		if resp.ContentLength > maxSize {
+			return part{}, fmt.Errorf("%w: Content-Length", ErrBadAnswer)
+		}
 		return part{0, resp.ContentLength, resp.ContentLength}, nil
 	case http.StatusPartialContent:
 		r, size, err := byterange.ParseContentRange(resp.Header.Get("Content-Range"))
-		if err != nil || size < 0 || (resp.ContentLength >= 0 && resp.ContentLength != r.Len()) {
+		if err != nil || size < 0 || size > maxSize || (resp.ContentLength >= 0 && resp.ContentLength != r.Len()) {
 			return part{}, fmt.Errorf("%w: Content-Range", ErrBadAnswer)
 		}
 		specs, err := byterange.Parse(asked)
