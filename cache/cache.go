@@ -87,7 +87,7 @@ const (
 type Stats struct {
 	Entries int   // objects of which something is kept
 	Bytes   int64 // of bodies kept, fills under way included
-	Fills   int   // upstream bodies being read
+	Fills   int   // exchanges with upstreams, under way
 	Hits    int64 // answered out of the cache, since it was made
 	Misses  int64 // answered with the upstream's help
 }
@@ -169,6 +169,13 @@ func (c *Cache) Warm(ctx context.Context, req Request, n int64) error {
 	return err
 }
 
+// stopped counts off what start has counted.
+func (c *Cache) stopped() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stats.Fills--
+}
+
 // start runs f, which talks to an upstream, in the background. failed is called
 // with a *contain.PanicError if f panics. It reports false, and runs nothing, if
 // the cache is closed. The caller holds c.mu.
@@ -176,7 +183,9 @@ func (c *Cache) start(f func(), failed func(error)) bool {
 	if c.ctx.Err() != nil {
 		return false
 	}
+	c.stats.Fills++
 	c.work.Go(func() {
+		defer c.stopped()
 		err := contain.Do(func() error {
 			f()
 			return nil

@@ -230,6 +230,9 @@ func (c *Cache) check(t rapid.TB) {
 			kept++
 		}
 	}
+	if c.stats.Fills != 0 {
+		t.Errorf("%d fills are under way", c.stats.Fills)
+	}
 	if total != c.store.bytes || kept != c.store.slices.Len() || len(c.flights) != 0 {
 		t.Errorf("%d bytes in %d slices, counted as %d in %d; %d flights", total, kept, c.store.bytes, c.store.slices.Len(), len(c.flights))
 	}
