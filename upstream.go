@@ -31,6 +31,7 @@ type upstream struct {
 	asset   resolver.Asset
 	cdnLoop string
 	source  atomic.Pointer[string] // the resolver that had it
+	timing  atomic.Pointer[timing] // of the last fetch
 }
 
 func (h *Handler) upstream(r *http.Request, a resolver.Asset) *upstream {
@@ -43,7 +44,7 @@ func (u *upstream) request() cache.Request {
 	if u.asset.Kind == resolver.Art {
 		policy = &u.h.artPolicy
 	}
-	return cache.Request{Key: u.asset.Key(), Policy: policy, Fetch: u.fetch}
+	return cache.Request{Key: u.asset.Key(), Policy: policy, Fetch: u.fetch, Annotate: u.setTiming}
 }
 
 // answeredBy returns the name of the resolver that the last fetch was answered
@@ -58,6 +59,9 @@ func (u *upstream) answeredBy() string {
 // fetch is the cache's Fetch: it brings the asset, or else the next best one that
 // there is. The error is cache.ErrNotFound, a failure, or that of ctx.
 func (u *upstream) fetch(ctx context.Context, header http.Header) (*http.Response, error) {
+	t := new(timing)
+	ctx = t.trace(ctx)
+	defer u.timing.Store(t)
 	for _, a := range u.asset.Alternatives() {
 		resp, err := u.fetchAsset(ctx, a, header)
 		// Only what is known not to exist is replaced. If a merely failed just now,
@@ -114,7 +118,9 @@ func (u *upstream) fetchAsset(ctx context.Context, a resolver.Asset, header http
 func (u *upstream) ask(ctx context.Context, r *namedResolver, a resolver.Asset, header http.Header) (*http.Response, error) {
 	memo := u.h.state.memo
 	for first := true; ; first = false {
+		resolved := resolving(ctx)
 		ans, remembered, err := memo.Resolve(ctx, r.name, r.Resolver, a, u.h.memoTTL)
+		resolved()
 		if err != nil {
 			u.h.reportPanic(err)
 			return nil, err

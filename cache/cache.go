@@ -61,6 +61,10 @@ type Request struct {
 	Key    string // names the object
 	Policy *Policy
 	Fetch  Fetch
+
+	// Annotate may add to the header of an answer, just before it is sent. By then
+	// Fetch has returned if it was called for this answer. May be nil.
+	Annotate func(http.Header)
 }
 
 // Limits bounds what a Cache keeps.

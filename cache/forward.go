@@ -25,7 +25,7 @@ func Forward(w http.ResponseWriter, r *http.Request, req Request) (Status, error
 	}
 	defer a.close()
 
-	p := &response{w: w, status: a.StatusCode, header: clientHeader(a.Header, req.Policy)}
+	p := &response{w: w, status: a.StatusCode, header: clientHeader(a.Header, req.Policy), annotate: req.Annotate}
 	switch a.StatusCode {
 	case http.StatusNotModified:
 		p.header.Del("Content-Type")

@@ -82,6 +82,8 @@ type response struct {
 	status int
 	sent   bool // the status has been written
 	behind bool // bytes were written since the last flush
+
+	annotate func(http.Header) // may be nil
 }
 
 // begin writes the header, once.
@@ -91,6 +93,9 @@ func (p *response) begin() {
 	}
 	p.sent = true
 	maps.Copy(p.w.Header(), p.header)
+	if p.annotate != nil {
+		p.annotate(p.w.Header())
+	}
 	p.w.WriteHeader(p.status)
 }
 
@@ -122,7 +127,7 @@ func (p *response) end(err error) error {
 // written together with the first byte, so that what fails before can still be
 // answered in another way.
 func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byterange.Spec) error {
-	p := &response{w: w, status: http.StatusOK}
+	p := &response{w: w, status: http.StatusOK, annotate: t.req.Annotate}
 	size, verdict := t.prepare(p, r)
 	switch verdict {
 	case notModified:
