@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
-	"github.com/voyo-music/caddy-voyo/internal/contain"
 )
 
 // Errors that Serve, Forward and Warm return, to be told apart with errors.Is.
@@ -69,7 +68,7 @@ type Request struct {
 
 // Limits bounds what a Cache keeps.
 type Limits struct {
-	Entries int   // objects; 0 means no bound but Memory
+	Entries int   // objects; 0 means one for each 16 KiB of Memory, and 100 at the least
 	Memory  int64 // bytes of bodies
 	Slice   int64 // bytes; the slice size of objects that are new. 0 means DefaultSlice
 }
@@ -180,23 +179,17 @@ func (c *Cache) stopped() {
 	c.stats.Fills--
 }
 
-// start runs f, which talks to an upstream, in the background. failed is called
-// with a *contain.PanicError if f panics. It reports false, and runs nothing, if
-// the cache is closed. The caller holds c.mu.
-func (c *Cache) start(f func(), failed func(error)) bool {
+// start runs f, which talks to an upstream and contains its panics, in the
+// background. It reports false, and runs nothing, if the cache is closed. The
+// caller holds c.mu.
+func (c *Cache) start(f func()) bool {
 	if c.ctx.Err() != nil {
 		return false
 	}
 	c.stats.Fills++
 	c.work.Go(func() {
 		defer c.stopped()
-		err := contain.Do(func() error {
-			f()
-			return nil
-		})
-		if err != nil {
-			failed(err)
-		}
+		f()
 	})
 	return true
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
+	"github.com/voyo-music/caddy-voyo/internal/contain"
 )
 
 const (
@@ -113,17 +114,24 @@ func (c *Cache) fillGap(o *object, req Request, off, until int64) *fill {
 		}
 	}
 	o.fills = append(o.fills, f)
-	if !c.start(func() { c.run(f, nil) }, func(err error) { c.finish(f, err) }) {
-		c.finishLocked(f, ErrClosed)
+	if !c.start(func() { c.run(f, nil) }) {
+		c.finish(f, ErrClosed)
 	}
 	return f
 }
 
-// run reads the answer, if there is one already, into the fill's slices. Where it
-// breaks off it asks for the rest, at the exact byte, as long as that gets it
-// anywhere.
+// run reads the answer, if there is one already, into the fill's slices, and ends
+// the fill, come what may.
 func (c *Cache) run(f *fill, a *answer) {
-	var err error
+	err := contain.Do(func() error { return c.bring(f, a) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.finish(f, err)
+}
+
+// bring reads the answer. Where it breaks off it asks for the rest, at the exact
+// byte, as long as that gets it anywhere.
+func (c *Cache) bring(f *fill, a *answer) (err error) {
 	for vain := 0; vain <= maxResumes; vain++ {
 		before := c.position(f)
 		if a == nil {
@@ -140,7 +148,7 @@ func (c *Cache) run(f *fill, a *answer) {
 			vain = -1
 		}
 	}
-	c.finish(f, err)
+	return err
 }
 
 func (c *Cache) position(f *fill) int64 {
@@ -209,14 +217,8 @@ func (c *Cache) kill(o *object, err error) {
 	}
 }
 
-// finish ends a fill; err says why it ended before its end.
+// finish ends a fill; err says why it ended before its end. The caller holds c.mu.
 func (c *Cache) finish(f *fill, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.finishLocked(f, err)
-}
-
-func (c *Cache) finishLocked(f *fill, err error) {
 	o := f.o
 	f.err = err
 	o.fills = slices.DeleteFunc(o.fills, func(other *fill) bool { return other == f })
@@ -225,6 +227,10 @@ func (c *Cache) finishLocked(f *fill, err error) {
 		if !o.resumable() && o.dead == nil {
 			c.kill(o, err)
 		}
+	}
+	if errors.Is(err, ErrNotFound) && !o.gone { // what is left of it is of no use
+		c.store.remove(o)
+		c.markMissing(f.req, err)
 	}
 	c.store.removeEmpty(o)
 	f.news()

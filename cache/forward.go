@@ -32,11 +32,16 @@ func Forward(w http.ResponseWriter, r *http.Request, req Request) (Status, error
 		p.begin()
 		return Pass, nil
 	case http.StatusRequestedRangeNotSatisfiable:
+		if r.Method == http.MethodHead { // of something empty
+			p.status, a.size = http.StatusOK, 0
+			break
+		}
 		_, size, err := byterange.ParseContentRange(a.Header.Get("Content-Range"))
 		if !errors.Is(err, byterange.ErrUnsatisfied) {
 			size = -1
 		}
-		unsatisfied(w, size)
+		p.unsatisfied(size)
+		p.begin()
 		return Pass, nil
 	}
 	if r.Method == http.MethodHead {
@@ -64,9 +69,12 @@ func Forward(w http.ResponseWriter, r *http.Request, req Request) (Status, error
 func forwardHeader(r *http.Request) http.Header {
 	h := make(http.Header)
 	names := []string{"Range", "If-Range", "If-None-Match", "If-Modified-Since"}
+	if specs, err := byterange.Parse(r.Header.Get("Range")); err != nil || len(specs) > 1 {
+		names = names[2:] // the whole will do (RFC 9110, section 14.2)
+	}
 	if r.Method == http.MethodHead {
 		h.Set("Range", "bytes=0-0")
-		names = names[2:]
+		names = names[len(names)-2:]
 	}
 	for _, name := range names {
 		if v := r.Header[name]; len(v) > 0 {

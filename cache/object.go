@@ -42,6 +42,15 @@ func newObject(req Request, a *answer, now time.Time) *object {
 	return o
 }
 
+// confirmedBy reports whether a 304 with the header is about this version.
+func (o *object) confirmedBy(h http.Header) bool {
+	if etag := h.Get("Etag"); etag != "" && o.validator.etag != "" {
+		return etag == o.validator.etag
+	}
+	modified := h.Get("Last-Modified")
+	return modified == "" || o.validator.etag != "" || modified == o.validator.modified
+}
+
 // refresh updates the object's header and freshness with those of a 304 (RFC
 // 9111, section 4.3.4). The caller holds Cache.mu.
 func (o *object) refresh(h http.Header, p *Policy, now time.Time) {
@@ -173,11 +182,16 @@ func (o *object) promised(start, end int64) bool {
 		end = o.size
 	}
 	if end < 0 { // unknown: the one fill that there is will tell
-		return len(o.fills) > 0 && o.fillAt(start) != nil || o.bytes(start) != nil
+		return o.fillAt(start) != nil || o.bytes(start) != nil
 	}
 	for off := start; off < end; {
 		i, _, next := o.bounds(off)
-		if s := o.slices[i]; (s == nil || !s.complete) && o.fillAt(off) == nil && o.bytes(off) == nil {
+		switch s, f := o.slices[i], o.fillAt(off); {
+		case f != nil && f.end < 0:
+			return true
+		case f != nil:
+			next = f.end // not slice by slice, of which a claimed size can have any number
+		case (s == nil || !s.complete) && o.bytes(off) == nil:
 			return false
 		}
 		off = next
@@ -204,12 +218,10 @@ func (o *object) gap(start, limit int64) int64 {
 			limit = min(limit, first)
 		}
 	}
-	for off := start; off < limit; {
-		i, first, next := o.bounds(off)
-		if o.slices[i] != nil {
-			return first
+	for i := range o.slices { // of which there are fewer than a claimed size could have
+		if first := int64(i) * o.sliceSize; first >= start {
+			limit = min(limit, first)
 		}
-		off = next
 	}
 	return limit
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
+	"github.com/voyo-music/caddy-voyo/internal/contain"
 )
 
 var (
@@ -17,7 +18,8 @@ var (
 	errSuperseded = fmt.Errorf("%w: object has changed", ErrBadAnswer)
 
 	// errTooLarge says that an object of unknown size has turned out too large.
-	errTooLarge = fmt.Errorf("%w: object is larger than the limit", ErrBadAnswer)
+	// The next look-up finds that its answers are to be passed through.
+	errTooLarge = fmt.Errorf("%w, and is larger than the limit", errSuperseded)
 )
 
 const (
@@ -55,11 +57,16 @@ type transaction struct {
 	held    *fill // counts this transaction as a reader
 	pass    bool  // obj is nil: the answer is not for the cache
 	outcome outcome
+	stored  bool // obj was there before the request
 }
 
 // open finds or brings the object that the key names, such that the bytes wanted
 // are there or will be. On success either obj or pass is set.
+//
+// Clients that want different parts of an object that can't be resumed keep
+// replacing it for each other. After some tries each gets an answer of its own.
 func (t *transaction) open(ctx context.Context, want byterange.Spec) error {
+	t.close() // what was opened before may be another version
 	for range maxOpenings {
 		fl, err := t.lookup(want)
 		if fl == nil {
@@ -75,7 +82,8 @@ func (t *transaction) open(ctx context.Context, want byterange.Spec) error {
 			return err
 		}
 	}
-	return errSuperseded
+	t.pass, t.outcome = true, outcome{bypass: true}
+	return nil
 }
 
 // lookup uses what is stored, or else returns the flight that will bring what is
@@ -92,7 +100,7 @@ func (t *transaction) lookup(want byterange.Spec) (*flight, error) {
 	}
 	o := c.store.get(key)
 	if o != nil && o.fresh(now) && o.serves(want) {
-		t.obj = o
+		t.obj, t.stored = o, true
 		t.outcome = o.outcome(want, now)
 		return nil, nil
 	}
@@ -118,13 +126,13 @@ func (t *transaction) land(fl *flight, want byterange.Spec) (done bool, err erro
 		t.pass, t.outcome.bypass = true, true
 		return true, nil
 	}
-	t.obj, t.held = fl.obj, fl.fill
-	t.outcome.stored, t.outcome.revalidated = true, fl.revalidated
-	if !t.obj.serves(want) {
+	t.held = fl.fill
+	if !fl.obj.serves(want) {
 		t.release()
-		t.obj = nil
 		return false, nil
 	}
+	t.obj, t.stored = fl.obj, false
+	t.outcome.stored, t.outcome.revalidated = true, fl.revalidated
 	return true, nil
 }
 
@@ -157,6 +165,7 @@ func (t *transaction) release() {
 	}
 }
 
+// close makes the transaction a reader of nothing.
 func (t *transaction) close() {
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
@@ -168,8 +177,16 @@ func (t *transaction) close() {
 func (c *Cache) launch(req Request, old *object, want byterange.Spec) *flight {
 	fl := &flight{done: make(chan struct{})}
 	c.flights[req.Key] = fl
-	failed := func(err error) { c.arrive(req.Key, fl, func() { fl.err = err }) }
-	if !c.start(func() { c.fly(fl, req, old, want) }, failed) {
+	fly := func() {
+		err := contain.Do(func() error {
+			c.fly(fl, req, old, want)
+			return nil
+		})
+		if err != nil {
+			c.arrive(req.Key, fl, func() { fl.err = err })
+		}
+	}
+	if !c.start(fly) {
 		delete(c.flights, req.Key)
 		fl.err = ErrClosed
 		close(fl.done)
@@ -194,32 +211,26 @@ func (c *Cache) arrive(key string, fl *flight, set func()) {
 // read, and reads the body.
 func (c *Cache) fly(fl *flight, req Request, old *object, want byterange.Spec) {
 	end := func(set func()) { c.arrive(req.Key, fl, set) }
-	a, err := ask(c.ctx, req.Fetch, c.openingHeader(req, old, want))
+	a, err := c.askOpening(req, old, want)
 	if err != nil {
 		end(func() {
 			fl.err = err
-			if errors.Is(err, ErrNotFound) && req.Policy.NegativeTTL > 0 {
-				c.store.marks.Add(req.Key, mark{time.Now().Add(req.Policy.NegativeTTL), err})
-			}
+			c.markMissing(req, err)
 		})
 		return
 	}
 	now := time.Now()
 	switch {
-	case a.StatusCode == http.StatusNotModified && old != nil:
+	case a.StatusCode == http.StatusNotModified:
 		a.close()
 		end(func() {
 			old.refresh(a.Header, req.Policy, now)
+			if !req.Policy.mayStore(old.header) {
+				c.store.remove(old)
+			}
 			fl.obj, fl.revalidated = old, true
 		})
-	case a.StatusCode == http.StatusRequestedRangeNotSatisfiable:
-		_, size, _ := byterange.ParseContentRange(a.Header.Get("Content-Range"))
-		a.close()
-		end(func() { fl.err = &RangeError{Size: size} })
-	case a.StatusCode == http.StatusNotModified:
-		a.close()
-		end(func() { fl.err = fmt.Errorf("%w: 304 to a request without preconditions", ErrBadAnswer) })
-	case !req.Policy.storable(a.Response, a.size):
+	case !c.keepable(req.Policy, a):
 		a.close()
 		end(func() {
 			fl.pass = true
@@ -230,28 +241,70 @@ func (c *Cache) fly(fl *flight, req Request, old *object, want byterange.Spec) {
 	}
 }
 
-// take makes a new object of the answer, and reads its body into it.
-func (c *Cache) take(fl *flight, req Request, a *answer, now time.Time) {
-	o := newObject(req, a, now)
-	if admit := req.Policy.Admit; admit != nil {
-		head, err := a.peek(SniffLen)
-		if err == nil {
-			err = admit(o.header, head)
-		}
-		if err != nil {
-			a.close()
-			c.arrive(req.Key, fl, func() { fl.err = err })
-			return
+// askOpening asks for the object: for what is wanted of it, if that is stored
+// whether it still is good, and if neither makes sense to the upstream for all of
+// it. The answer is a 200, a 206 or, about old, a 304.
+func (c *Cache) askOpening(req Request, old *object, want byterange.Spec) (*answer, error) {
+	header, conditional := c.openingHeader(req, old, want)
+	a, err := ask(c.ctx, req.Fetch, header)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case a.StatusCode == http.StatusNotModified && conditional && old.confirmedBy(a.Header):
+		return a, nil
+	case a.StatusCode != http.StatusNotModified && a.StatusCode != http.StatusRequestedRangeNotSatisfiable:
+		return a, nil
+	}
+	// A range that one client has made up says nothing of the object to others, nor
+	// does a 304 about another version than the stored one (RFC 9111, section 4.3.4).
+	a.close()
+	if len(header) > 0 {
+		if a, err = ask(c.ctx, req.Fetch, make(http.Header)); err != nil {
+			return nil, err
 		}
 	}
+	if a.StatusCode != http.StatusOK {
+		a.close()
+		return nil, fmt.Errorf("%w: status %d to a plain request", ErrBadAnswer, a.StatusCode)
+	}
+	return a, nil
+}
+
+// markMissing remembers that an object does not exist, if that is what err says.
+// The caller holds c.mu.
+func (c *Cache) markMissing(req Request, err error) {
+	if errors.Is(err, ErrNotFound) && req.Policy.NegativeTTL > 0 {
+		c.store.marks.Add(req.Key, mark{time.Now().Add(req.Policy.NegativeTTL), err})
+	}
+}
+
+// keepable reports whether an answer may be kept, and can be: what can't be
+// resumed is kept whole or not at all.
+func (c *Cache) keepable(p *Policy, a *answer) bool {
+	if !p.storable(a.Response, a.size) {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return a.size <= c.store.limits.Memory || newValidator(a.Header, a.size).usable()
+}
+
+// take makes a new object of the answer, and reads its body into it.
+func (c *Cache) take(fl *flight, req Request, a *answer, now time.Time) {
+	o, err := admitted(req, a, now)
 	f := &fill{o: o, req: req, end: a.end}
-	usable := true
 	c.arrive(req.Key, fl, func() {
+		if err != nil {
+			fl.err = err
+			return
+		}
 		o.sliceSize = c.store.limits.Slice
 		// Slices begin at multiples of their size, whatever the upstream sends.
 		f.start = (a.begin + o.sliceSize - 1) / o.sliceSize * o.sliceSize
-		if usable = f.start < a.end || a.end < 0 || a.size == 0; !usable {
-			fl.err = fmt.Errorf("%w: less than was asked for", ErrBadAnswer)
+		if a.size > 0 && f.start >= a.end {
+			err = fmt.Errorf("%w: less than was asked for", ErrBadAnswer)
+			fl.err = err
 			return
 		}
 		if o.resumable() { // what a short answer lacks of its last slice is asked for again
@@ -262,19 +315,33 @@ func (c *Cache) take(fl *flight, req Request, a *answer, now time.Time) {
 		fl.obj, fl.fill = o, f
 		c.store.put(o)
 	})
-	if !usable {
+	if err != nil {
 		a.close()
 		return
 	}
 	c.run(f, a)
 }
 
+// admitted returns the object that an answer brings, if the policy admits it.
+func admitted(req Request, a *answer, now time.Time) (o *object, err error) {
+	o = newObject(req, a, now)
+	if req.Policy.Admit == nil {
+		return o, nil
+	}
+	head, err := a.peek(SniffLen)
+	if err != nil {
+		return nil, err
+	}
+	return o, contain.Do(func() error { return req.Policy.Admit(o.header, head) })
+}
+
 // openingHeader returns the fields that an opening request is sent with: the
-// validators of what is stored, or else the range that is wanted, in whole slices.
-func (c *Cache) openingHeader(req Request, old *object, want byterange.Spec) http.Header {
+// validators of what is stored, which make it conditional, or else the range that
+// is wanted, in whole slices.
+func (c *Cache) openingHeader(req Request, old *object, want byterange.Spec) (h http.Header, conditional bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h := make(http.Header)
+	h = make(http.Header)
 	slice := c.store.limits.Slice
 	switch {
 	case old != nil && old.resumable() && old.serves(want):
@@ -284,13 +351,14 @@ func (c *Cache) openingHeader(req Request, old *object, want byterange.Spec) htt
 		if old.validator.modified != "" {
 			h.Set("If-Modified-Since", old.validator.modified)
 		}
+		return h, true
 	case req.Policy.Admit != nil:
 	default:
 		if r := openingRange(want, slice, int64(req.Policy.ReadAhead)); r != "" {
 			h.Set("Range", r)
 		}
 	}
-	return h
+	return h, false
 }
 
 // openingRange returns the Range field for what is wanted of an object that
@@ -314,11 +382,3 @@ func openingRange(want byterange.Spec, slice, ahead int64) string {
 	}
 	return byterange.Header(r)
 }
-
-// RangeError says that the upstream finds the range that a request wants
-// unsatisfiable. It is answered with 416.
-type RangeError struct {
-	Size int64 // of the object in bytes; -1 if the upstream didn't say
-}
-
-func (e *RangeError) Error() string { return "range is not satisfiable" }

@@ -61,17 +61,19 @@ func (cc cacheControl) seconds(name string) (time.Duration, bool) {
 	return deltaSeconds(arg), true
 }
 
-// deltaSeconds parses a non-negative number of seconds, up to 2^31 of them (RFC
-// 9111, section 1.2.2); anything else is 0.
+// maxSeconds is what longer times count as (RFC 9111, section 1.2.2).
+const maxSeconds = (1 << 31) * time.Second
+
+// deltaSeconds parses a non-negative number of seconds; anything else is 0.
 func deltaSeconds(s string) time.Duration {
-	const most = 1 << 31
 	n, err := strconv.ParseUint(s, 10, 64)
-	if errors.Is(err, strconv.ErrRange) {
-		n = most
-	} else if err != nil {
+	switch {
+	case errors.Is(err, strconv.ErrRange) || n > uint64(maxSeconds/time.Second):
+		return maxSeconds
+	case err != nil:
 		return 0
 	}
-	return time.Duration(min(n, most)) * time.Second
+	return time.Duration(n) * time.Second
 }
 
 // storable reports whether an answer may be kept by a shared cache (RFC 9111,
@@ -84,13 +86,22 @@ func (p *Policy) storable(resp *http.Response, size int64) bool {
 	if resp.StatusCode == http.StatusOK && resp.ContentLength < 0 && resp.ProtoMajor == 1 && len(resp.TransferEncoding) == 0 {
 		return false
 	}
-	if strings.TrimSpace(resp.Header.Get("Vary")) == "*" {
-		return false
+	return p.mayStore(resp.Header)
+}
+
+// mayStore reports whether the header of an answer lets it be kept.
+func (p *Policy) mayStore(h http.Header) bool {
+	for _, line := range h.Values("Vary") {
+		for name := range strings.SplitSeq(line, ",") {
+			if strings.TrimSpace(name) == "*" {
+				return false
+			}
+		}
 	}
 	if p.OverrideTTL > 0 {
 		return true
 	}
-	cc := parseCacheControl(resp.Header)
+	cc := parseCacheControl(h)
 	_, noStore := cc["no-store"]
 	_, private := cc["private"]
 	return !noStore && !private
@@ -114,19 +125,19 @@ func (p *Policy) lifetime(h http.Header, arrived time.Time) time.Duration {
 	if !ok && h.Get("Expires") != "" {
 		ok = true
 		if expires, err := http.ParseTime(h.Get("Expires")); err == nil {
-			stated = expires.Sub(date(h, arrived))
+			stated = min(expires.Sub(date(h, arrived)), maxSeconds)
 		}
 	}
 	if !ok {
 		return p.TTL
 	}
-	return stated - initialAge(h, arrived)
+	return max(stated, 0) - initialAge(h, arrived)
 }
 
 // initialAge is how old an answer already was when it arrived (RFC 9111,
 // section 4.2.3, without the response delay, which is below its unit).
 func initialAge(h http.Header, arrived time.Time) time.Duration {
-	apparent := max(0, arrived.Sub(date(h, arrived)))
+	apparent := min(max(0, arrived.Sub(date(h, arrived))), maxSeconds)
 	return max(apparent, deltaSeconds(h.Get("Age")))
 }
 

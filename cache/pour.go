@@ -3,7 +3,6 @@ package cache
 import (
 	"fmt"
 	"io"
-	"slices"
 	"time"
 )
 
@@ -11,13 +10,15 @@ import (
 // whose size is not known; it doubles.
 const firstRoom = 16 << 10
 
+// pauseTimeout is how long a fill holds its connection for readers who have
+// paused. They ask anew when they go on.
+const pauseTimeout = 5 * time.Second
+
 // pour reads the body into the fill's slices, until the fill's end, and closes it.
 func (c *Cache) pour(f *fill, a *answer) error {
 	defer a.close()
-	// What is there already, or begins in the middle of a slice, is skipped. An
-	// upstream that ignores Range makes that necessary.
-	if _, err := io.CopyN(io.Discard, a, c.position(f)-a.begin); err != nil {
-		return unexpected(err)
+	if err := c.skip(f, a); err != nil {
+		return err
 	}
 	for {
 		c.pace(f)
@@ -36,33 +37,89 @@ func (c *Cache) pour(f *fill, a *answer) error {
 			return c.ended(f, n)
 		}
 		c.advance(f, n)
-		if err != nil {
+		if err != nil && c.position(f) != a.end {
 			return unexpected(err)
 		}
 	}
 }
 
-// pace waits as long as the fill is too far ahead of its readers for the memory
-// that there is. One that can't be resumed has to go on.
+// skip reads past what is there already, or begins in the middle of a slice. An
+// upstream that ignores Range makes that necessary. It gives up when nobody waits
+// any more.
+func (c *Cache) skip(f *fill, a *answer) error {
+	for left := c.position(f) - a.begin; left > 0; {
+		if c.abandoned(f) {
+			return nil
+		}
+		n, err := io.CopyN(io.Discard, a, min(left, DefaultSlice))
+		if err != nil {
+			return unexpected(err)
+		}
+		left -= n
+	}
+	return nil
+}
+
+// abandoned ends the fill, and reports so, if nobody waits for it. The caller
+// makes sure that it is at a slice's beginning.
+func (c *Cache) abandoned(f *fill) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f.wanted() {
+		return false
+	}
+	f.end = f.pos
+	return true
+}
+
+// wanted reports whether somebody waits for the fill, or may soon. What can't be
+// resumed must be brought to its end, or it is of no use to anyone.
+func (f *fill) wanted() bool {
+	return f.readers > 0 || f.pos < f.goal || !f.o.resumable()
+}
+
+// pace waits at the beginning of a slice as long as the fill is too far ahead of
+// its readers for the memory that there is. If that is for long the fill ends
+// there: its connection may be one of few. What can't be resumed has to go on.
 func (c *Cache) pace(f *fill) {
+	timeout := time.NewTimer(pauseTimeout)
+	defer timeout.Stop()
 	for {
-		c.mu.Lock()
-		ahead := max((window-2)*f.o.sliceSize, c.store.limits.Memory/aheadShare)
-		if !f.o.resumable() || f.readers == 0 || f.pos-f.lead < ahead || f.o.dead != nil {
-			c.mu.Unlock()
+		moved := c.tooFarAhead(f)
+		if moved == nil {
 			return
 		}
-		if f.moved == nil {
-			f.moved = make(chan struct{})
-		}
-		moved := f.moved
-		c.mu.Unlock()
 		select {
 		case <-moved:
+		case <-timeout.C:
+			c.mu.Lock()
+			f.end = f.pos
+			c.mu.Unlock()
+			return
 		case <-c.ctx.Done():
 			return
 		}
 	}
+}
+
+// tooFarAhead returns what to wait for, if the fill is at the beginning of a slice
+// and too far ahead of its readers.
+func (c *Cache) tooFarAhead(f *fill) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := f.o
+	ahead := int64(0)
+	if !o.gone { // or else its slices are in nobody's way but its own
+		ahead = c.store.limits.Memory / int64(max(aheadShare, 2*c.stats.Fills))
+	}
+	ahead = max(ahead, (window-2)*o.sliceSize)
+	if !o.resumable() || o.dead != nil || f.readers == 0 || f.pos%o.sliceSize != 0 || f.pos-f.lead < ahead {
+		return nil
+	}
+	if f.moved == nil {
+		f.moved = make(chan struct{})
+	}
+	return f.moved
 }
 
 // room returns where the next bytes go: the rest of the slice that the fill is
@@ -79,7 +136,7 @@ func (c *Cache) room(f *fill) ([]byte, error) {
 		return nil, nil
 	}
 	i, start, end := o.bounds(f.pos)
-	if f.pos == start && f.readers == 0 && f.pos >= f.goal && o.resumable() {
+	if f.pos == start && f.pos > f.start && !f.wanted() {
 		f.end = f.pos
 		return nil, nil
 	}
@@ -127,22 +184,31 @@ func (c *Cache) absorb(f *fill, n int) {
 			c.store.keep(o, i, s)
 		}
 	}
-	if limit := f.req.Policy.MaxObject; o.size < 0 && limit > 0 && f.pos > limit {
+	if o.size < 0 && f.pos > c.most(f.req.Policy) {
+		if !o.gone {
+			c.store.marks.Add(o.key, mark{until: time.Now().Add(passTime)})
+		}
 		c.kill(o, errTooLarge)
-		c.store.marks.Add(o.key, mark{until: time.Now().Add(passTime)})
 	}
+}
+
+// most returns how large an object may become whose size is not known. Until it
+// is, nothing of it can be let go of. The caller holds c.mu.
+func (c *Cache) most(p *Policy) int64 {
+	if p.MaxObject > 0 {
+		return min(p.MaxObject, c.store.limits.Memory)
+	}
+	return c.store.limits.Memory
 }
 
 // drained is called when the fill has all that it wants, or all that the answer
 // holds. At its end the body must end too: a longer one is not what it says it is.
+// How it ends does not matter, once all of it is there.
 func (c *Cache) drained(f *fill, a *answer) error {
 	if c.position(f) == a.end {
-		switch n, err := a.Read(make([]byte, 1)); {
-		case n > 0:
+		if n, _ := a.Read(make([]byte, 1)); n > 0 {
 			c.supersede(f.o)
 			return fmt.Errorf("%w: body is too long", ErrBadAnswer)
-		case err != nil && err != io.EOF:
-			return unexpected(err)
 		}
 	}
 	return c.ended(f, 0)
@@ -162,8 +228,8 @@ func (c *Cache) ended(f *fill, n int) error {
 	if f.pos < f.end {
 		return io.ErrUnexpectedEOF
 	}
-	if f.end < 0 {
-		o.size, f.end = f.pos, f.pos
+	if o.size < 0 {
+		o.size, o.validator.size, f.end = f.pos, f.pos, f.pos
 	}
 	c.keepAll(f)
 	return nil
@@ -177,7 +243,9 @@ func (c *Cache) keepAll(f *fill) {
 			c.store.drop(f.o, i)
 			return
 		}
-		s.data = slices.Clip(s.data)
+		if len(s.data) < cap(s.data) { // what was allocated in vain is not counted
+			s.data = append(make([]byte, 0, len(s.data)), s.data...)
+		}
 		c.store.keep(f.o, i, s)
 	})
 }

@@ -107,8 +107,9 @@ func (t *transaction) bringer(off, until int64) (*fill, error) {
 	if !o.resumable() {
 		return nil, errSuperseded
 	}
-	if until < 0 {
+	if until < 0 || until > o.size {
 		until = o.size
 	}
-	return t.c.fillGap(o, t.req, off, until), nil
+	f = t.c.fillGap(o, t.req, off, until)
+	return f, f.err
 }

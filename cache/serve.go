@@ -22,26 +22,25 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) (Stat
 	defer t.close()
 	specs, want := wanted(r)
 
-	var err error
-	for range maxOpenings {
-		if err = t.open(r.Context(), want); err != nil {
+	err := errSuperseded
+	for attempt := 0; errors.Is(err, errSuperseded) && !errors.Is(err, ErrAborted); attempt++ {
+		// Another version that shows itself before the first byte is a new start. If
+		// that goes on the client gets an answer of its own.
+		if attempt == maxOpenings {
+			t.pass, t.outcome = true, outcome{bypass: true}
+		} else if err = t.open(r.Context(), want); err != nil {
 			break
 		}
 		if t.pass {
+			c.count(false)
 			return Forward(w, r, req)
 		}
-		// Another version that shows itself before the first byte is a new start.
-		if err = t.answer(w, r, specs); !errors.Is(err, errSuperseded) || errors.Is(err, ErrAborted) {
-			break
-		}
+		err = t.answer(w, r, specs)
+		want = whole // where the object can't be resumed, and more of it is needed
 	}
 	c.count(t.outcome.hit)
 	if err != nil && !errors.Is(err, ErrAborted) {
 		w.Header().Set("Cache-Status", t.outcome.String())
-		if re, ok := errors.AsType[*RangeError](err); ok {
-			unsatisfied(w, re.Size)
-			return t.outcome.status(), nil
-		}
 		return Failed, err
 	}
 	return t.outcome.status(), err
@@ -129,24 +128,35 @@ func (p *response) end(err error) error {
 func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byterange.Spec) error {
 	p := &response{w: w, status: http.StatusOK, annotate: t.req.Annotate}
 	size, verdict := t.prepare(p, r)
-	switch verdict {
-	case notModified:
+	switch {
+	case verdict == notModified:
 		p.status = http.StatusNotModified
 		p.header.Del("Content-Type")
-		p.begin()
+		t.sendHeader(p)
 		return nil
-	case failed:
-		p.status, p.header = http.StatusPreconditionFailed, http.Header{"Cache-Status": p.header["Cache-Status"]}
-		p.begin()
+	case verdict == failed:
+		p.status, p.header = http.StatusPreconditionFailed, make(http.Header)
+		t.sendHeader(p)
+		return nil
+	case r.Method == http.MethodHead:
+		if size >= 0 {
+			p.header.Set("Content-Length", strconv.FormatInt(size, 10))
+		}
+		t.sendHeader(p)
 		return nil
 	}
 	ctx := r.Context()
 	if specs == nil || size <= 0 || !ifRangeHolds(r, p.header) {
-		return t.sendWhole(ctx, p, size, r.Method == http.MethodHead)
+		return t.sendWhole(ctx, p, size)
 	}
 	ranges, err := byterange.Resolve(specs, size)
 	if err != nil {
-		return &RangeError{Size: size}
+		p.unsatisfied(size)
+		t.sendHeader(p)
+		return nil
+	}
+	if !t.serves(ranges) {
+		return errSuperseded
 	}
 	p.status = http.StatusPartialContent
 	if len(ranges) > 1 {
@@ -187,12 +197,37 @@ func clientHeader(upstream http.Header, policy *Policy) http.Header {
 	return h
 }
 
-func (t *transaction) sendWhole(ctx context.Context, p *response, size int64, headOnly bool) error {
+// sendHeader answers without a body. If the object was stored, so was all that
+// is sent.
+func (t *transaction) sendHeader(p *response) {
+	if t.stored {
+		t.outcome.partial, t.outcome.collapsed, t.outcome.hit = false, false, true
+	}
+	p.header.Set("Cache-Status", t.outcome.String())
+	p.begin()
+}
+
+// serves reports whether all of the ranges can be had of the object.
+func (t *transaction) serves(ranges []byterange.Range) bool {
+	t.c.mu.Lock()
+	defer t.c.mu.Unlock()
+	for _, r := range ranges {
+		if !t.obj.resumable() && !t.obj.promised(r.Start, r.End) {
+			return false
+		}
+	}
+	return true
+}
+
+func (t *transaction) sendWhole(ctx context.Context, p *response, size int64) error {
+	if !t.serves([]byterange.Range{{Start: 0, End: size}}) {
+		return errSuperseded
+	}
 	if size >= 0 {
 		p.header.Set("Content-Length", strconv.FormatInt(size, 10))
 	}
-	if headOnly || size == 0 {
-		p.begin()
+	if size == 0 {
+		t.sendHeader(p)
 		return nil
 	}
 	err := p.end(t.copy(ctx, 0, size, p.write, p.flush))
@@ -246,14 +281,14 @@ func (t *transaction) sendParts(ctx context.Context, p *response, ranges []byter
 	return p.end(body.Close())
 }
 
-// unsatisfied answers 416 (RFC 9110, section 15.5.17).
-func unsatisfied(w http.ResponseWriter, size int64) {
-	h := w.Header()
+// unsatisfied makes the answer a 416 (RFC 9110, section 15.5.17). The size may be
+// -1, for unknown.
+func (p *response) unsatisfied(size int64) {
+	p.status = http.StatusRequestedRangeNotSatisfiable
+	p.header = http.Header{"Cache-Control": {"no-store"}}
 	if size >= 0 {
-		h.Set("Content-Range", byterange.Unsatisfied(size))
+		p.header.Set("Content-Range", byterange.Unsatisfied(size))
 	}
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
 }
 
 // counter is a writer that counts.

@@ -29,6 +29,13 @@ type mark struct {
 	err   error // what its Fetch last said; nil: its answers can't be kept
 }
 
+// Where Limits.Entries is 0, there is an entry for so many bytes of memory, but
+// some in any case: an object has a header, too, even if it has no body.
+const (
+	bytesPerEntry = 16 << 10
+	minEntries    = 100
+)
+
 // maxMarks bounds the marks, which weigh some hundred bytes each.
 const maxMarks = 10_000
 
@@ -56,7 +63,7 @@ func (s *store) setLimits(l Limits) {
 	s.limits = l
 	entries := l.Entries
 	if entries <= 0 {
-		entries = math.MaxInt
+		entries = int(max(l.Memory/bytesPerEntry, minEntries))
 	}
 	s.objects.Resize(entries)
 	s.shrink()
@@ -121,6 +128,9 @@ func (s *store) grow(o *object, sl *slice, n int64) {
 func (s *store) keep(o *object, i int, sl *slice) {
 	sl.complete = true
 	if o.gone {
+		if o.resumable() {
+			delete(o.slices, i) // its readers have the fill's window
+		}
 		return
 	}
 	s.count(sl, int64(cap(sl.data)))

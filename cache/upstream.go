@@ -39,12 +39,16 @@ func ask(ctx context.Context, fetch Fetch, header http.Header) (*answer, error) 
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
 	a.timer = time.AfterFunc(openTimeout, func() { a.cancel(ErrStalled) })
 
+	defer func() {
+		if a.Response == nil { // an error, or a panic
+			a.timer.Stop()
+			a.cancel(nil)
+		}
+	}()
 	resp, err := fetch(a.ctx, header) //nolint:bodyclose // answer.close does
 	a.timer.Stop()
 	if err != nil {
-		err = a.cause(err)
-		a.cancel(nil)
-		return nil, err
+		return nil, a.cause(err)
 	}
 	a.Response = resp
 	if a.part, err = bodyPart(resp, header.Get("Range")); err != nil {
