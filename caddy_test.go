@@ -17,7 +17,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
-	"golang.org/x/sys/unix"
 
 	_ "github.com/voyo-music/caddy-voyo"
 )
@@ -69,40 +68,17 @@ func await[T any](t *testing.T, what string, c <-chan T) (v T) {
 	return v
 }
 
-// reservePort returns a port that the system chose, and keeps everybody from
-// it until the test ends, but those who, like Caddy, set SO_REUSEPORT.
-func reservePort(t *testing.T) int {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{}); err != nil {
-		t.Fatal(err)
-	}
-	addr, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return addr.(*unix.SockaddrInet4).Port
-}
-
 // node is an edge as its clients see it.
 type node struct {
-	t      *testing.T
 	url    string
 	client *http.Client
 }
 
-func newNode(t *testing.T, port int) node {
+func newNode(t *testing.T, port string) node {
 	t.Helper()
 	transport := &http.Transport{DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
-	return node{t, fmt.Sprintf("http://127.0.0.1:%d", port), &http.Client{Transport: transport}}
+	return node{"http://127.0.0.1:" + port, &http.Client{Transport: transport}}
 }
 
 // answer is what a client got.
@@ -131,46 +107,46 @@ func with(pairs ...string) http.Header {
 }
 
 // request makes a request and leaves it to the test to read the answer's body.
-func (n node) request(method, path string, header http.Header) *http.Response {
-	n.t.Helper()
-	r, err := http.NewRequestWithContext(n.t.Context(), method, n.url+path, nil)
+func (n node) request(t *testing.T, method, path string, header http.Header) *http.Response {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, n.url+path, nil)
 	if err != nil {
-		n.t.Fatal(err)
+		t.Fatal(err)
 	}
 	if header != nil {
 		r.Header = header
 	}
 	resp, err := n.client.Do(r)
 	if err != nil {
-		n.t.Fatalf("%s %s: %v", method, path, err)
+		t.Fatalf("%s %s: %v", method, path, err)
 	}
-	n.t.Cleanup(func() { resp.Body.Close() })
+	t.Cleanup(func() { resp.Body.Close() })
 	return resp
 }
 
 // do makes a request and reads the answer to its end.
-func (n node) do(method, path string, header http.Header) answer {
-	n.t.Helper()
-	resp := n.request(method, path, header)
+func (n node) do(t *testing.T, method, path string, header http.Header) answer {
+	t.Helper()
+	resp := n.request(t, method, path, header)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		n.t.Fatalf("%s %s: %v", method, path, err)
+		t.Fatalf("%s %s: %v", method, path, err)
 	}
 	return answer{resp.StatusCode, resp.Header, body}
 }
 
-func (n node) get(path string) answer {
-	n.t.Helper()
-	return n.do(http.MethodGet, path, nil)
+func (n node) get(t *testing.T, path string) answer {
+	t.Helper()
+	return n.do(t, http.MethodGet, path, nil)
 }
 
 // mustGet gets what must be there, and reports whether it came out of the cache.
-func (n node) mustGet(path, want string) (hit bool) {
-	n.t.Helper()
-	a := n.get(path)
+func (n node) mustGet(t *testing.T, path, want string) (hit bool) {
+	t.Helper()
+	a := n.get(t, path)
 	if a.status != http.StatusOK || string(a.body) != want {
-		n.t.Fatalf("GET %s: got %d and %d bytes %.40q, want 200 and %d bytes %.40q", path, a.status, len(a.body), a.body, len(want), want)
+		t.Fatalf("GET %s: got %d and %d bytes %.40q, want 200 and %d bytes %.40q", path, a.status, len(a.body), a.body, len(want), want)
 	}
 	return strings.Contains(a.header.Get("Cache-Status"), "; hit")
 }
@@ -186,11 +162,11 @@ type health struct {
 	}
 }
 
-func (n node) health() (h health) {
-	n.t.Helper()
-	a := n.get("/health")
+func (n node) health(t *testing.T) (h health) {
+	t.Helper()
+	a := n.get(t, "/health")
 	if err := json.Unmarshal(a.body, &h); err != nil {
-		n.t.Fatalf("/health: %v: %s", err, a)
+		t.Fatalf("/health: %v: %s", err, a)
 	}
 	return h
 }
@@ -199,16 +175,16 @@ func (n node) health() (h health) {
 type edge struct {
 	node
 
-	port    int
-	storage string
-	log     string // the file that all is logged to
+	port    string
+	dir     string
+	running bool
 }
 
 // startEdge starts Caddy with a site that is given as in a Caddyfile.
 func startEdge(t *testing.T, site string) *edge {
 	t.Helper()
 	e := newEdge(t)
-	if err := e.load(site); err != nil {
+	if err := e.load(t, site); err != nil {
 		t.Fatal(err)
 	}
 	return e
@@ -218,60 +194,76 @@ func startEdge(t *testing.T, site string) *edge {
 // test ends.
 func newEdge(t *testing.T) *edge {
 	t.Helper()
-	port := reservePort(t)
-	dir := t.TempDir()
-	e := &edge{newNode(t, port), port, filepath.Join(dir, "storage"), filepath.Join(dir, "log")}
-	t.Cleanup(e.stop)
+	port := holdPort(t)
+	e := &edge{node: newNode(t, port), port: port, dir: t.TempDir()}
+	t.Cleanup(func() { e.stop(t) })
 	return e
 }
 
 // adapt returns a site's configuration as JSON.
-func (e *edge) adapt(site string) []byte {
-	e.t.Helper()
+func (e *edge) adapt(t *testing.T, site string) []byte {
+	t.Helper()
 	caddyfile := fmt.Sprintf(`{
 		admin off
 		persist_config off
 		auto_https off
-		storage file_system %s
+		storage file_system %[1]s/storage
 		log {
-			output file %s {
+			output file %[1]s/log {
 				roll_disabled
 			}
 			level DEBUG
 		}
 	}
-	:%d {
-		bind 127.0.0.1
+	:%[2]s {
+		bind %[3]s/127.0.0.1
 		log
-		%s
-	}`, e.storage, e.log, e.port, site)
+		%[4]s
+	}`, e.dir, e.port, heldNetwork, site)
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
 	if err != nil {
-		e.t.Fatalf("%v in:\n%s", err, caddyfile)
+		t.Fatalf("%v in:\n%s", err, caddyfile)
 	}
 	return config
 }
 
 // load makes the site the one that is served, be it the first or another one.
-func (e *edge) load(site string) error {
-	e.t.Helper()
-	return caddy.Load(e.adapt(site), true)
+func (e *edge) load(t *testing.T, site string) error {
+	t.Helper()
+	return e.loadJSON(t, e.adapt(t, site))
+}
+
+// loadJSON loads a whole configuration. Afterwards requests are answered by what
+// it says, or, if it failed, by what was there before.
+func (e *edge) loadJSON(t *testing.T, config []byte) error {
+	t.Helper()
+	err := caddy.Load(config, true)
+	listeners := 0
+	if e.running = e.running || err == nil; e.running {
+		listeners = 1
+	}
+	awaitListeners(t, listeners)
+	e.client.CloseIdleConnections()
+	return err
 }
 
 // stop stops Caddy. It may be called again.
-func (e *edge) stop() {
+func (e *edge) stop(t *testing.T) {
+	t.Helper()
 	if err := caddy.Stop(); err != nil {
-		e.t.Error(err)
+		t.Error(err)
 	}
+	e.running = false
+	awaitListeners(t, 0)
 }
 
 // logged stops the edge and returns all that it has logged.
-func (e *edge) logged() string {
-	e.t.Helper()
-	e.stop()
-	text, err := os.ReadFile(e.log)
+func (e *edge) logged(t *testing.T) string {
+	t.Helper()
+	e.stop(t)
+	text, err := os.ReadFile(filepath.Join(e.dir, "log"))
 	if err != nil {
-		e.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return string(text)
 }
@@ -338,7 +330,7 @@ func sourceID(i int) string { return fmt.Sprintf("%011d", i) }
 
 // fakeTrack returns bytes that pass for a track. No two pieces of it are alike.
 func fakeTrack(size int) string {
-	return numbered("OggS", size)
+	return numbered("OggS\x00", size)
 }
 
 // fakeCover returns bytes that pass for a picture, and differ by name.

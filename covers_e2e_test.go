@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -59,7 +60,7 @@ func TestManyClientsOneFetch(t *testing.T) {
 	if n := len(o.asked("/art/")); n != 1 {
 		t.Errorf("the upstream was asked %d times", n)
 	}
-	if !e.mustGet("/cdn/art/"+songID, want) {
+	if !e.mustGet(t, "/cdn/art/"+songID, want) {
 		t.Error("it is not cached")
 	}
 }
@@ -79,6 +80,7 @@ func TestCacheBounds(t *testing.T) {
 			cover := func(id string) string { return fakeCover(id, c.size) }
 			o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Etag", `"v1"`)
+				w.Header().Set("Content-Length", strconv.Itoa(c.size))
 				_, _ = io.WriteString(w, cover(strings.Split(r.URL.Path, "/")[2]))
 			})
 			e := startEdge(t, "voyo {\n"+template(o.URL)+"\n"+c.art+"\n}")
@@ -106,17 +108,18 @@ func TestCacheBounds(t *testing.T) {
 			if err := group.Wait(); err != nil {
 				t.Fatal(err)
 			}
-			if got := e.health().Cache; got.ThumbnailCacheSize != c.entries || got.Stats.ThumbnailMisses != c.covers {
+			if got := e.health(t).Cache; got.ThumbnailCacheSize != c.entries || got.Stats.ThumbnailMisses != c.covers {
 				t.Errorf("got %+v, want %d entries", got, c.entries)
 			}
 			if n := len(o.asked("/art/")); n != c.covers {
 				t.Errorf("the upstream was asked %d times", n)
 			}
-			if last := sourceID(c.covers - 1); !e.mustGet("/cdn/art/"+last, cover(last)) {
-				t.Error("the last one is not cached")
+			first := sourceID(0)
+			if e.mustGet(t, "/cdn/art/"+first, cover(first)) {
+				t.Error("the first one is still cached")
 			}
-			if first := sourceID(0); e.mustGet("/cdn/art/"+first, cover(first)) {
-				t.Error("the first one is cached")
+			if !e.mustGet(t, "/cdn/art/"+first, cover(first)) {
+				t.Error("it is not cached again")
 			}
 		})
 	}

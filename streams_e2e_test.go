@@ -74,10 +74,11 @@ func TestStreamsEnd(t *testing.T) {
 		client func(*testing.T, *edge)
 	}{
 		{"as it should", whole, "", func(t *testing.T, e *edge) {
-			e.mustGet("/cdn/stream/"+songVOYO, track)
+			t.Helper()
+			e.mustGet(t, "/cdn/stream/"+songVOYO, track)
 		}},
 		{"HEAD", whole, "", func(t *testing.T, e *edge) {
-			if a := e.do(http.MethodHead, "/cdn/stream/"+songVOYO, nil); a.status != http.StatusOK {
+			if a := e.do(t, http.MethodHead, "/cdn/stream/"+songVOYO, nil); a.status != http.StatusOK {
 				t.Errorf("got %s", a)
 			}
 		}},
@@ -86,11 +87,11 @@ func TestStreamsEnd(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
 		}, "", func(t *testing.T, e *edge) {
-			resp := e.request(http.MethodGet, "/cdn/stream/"+songVOYO, nil)
+			resp := e.request(t, http.MethodGet, "/cdn/stream/"+songVOYO, nil)
 			if _, err := io.CopyN(io.Discard, resp.Body, 1000); err != nil {
 				t.Fatal(err)
 			}
-			if n := e.health().Cache.Stats.ActiveStreams; n != 1 {
+			if n := e.health(t).Cache.Stats.ActiveStreams; n != 1 {
 				t.Errorf("%d active streams while there is one", n)
 			}
 			resp.Body.Close()
@@ -104,7 +105,7 @@ func TestStreamsEnd(t *testing.T) {
 				_, _, err := tryStream(ctx, e)
 				ended <- err
 			}()
-			eventually(t, "a stream is active", func() bool { return e.health().Cache.Stats.ActiveStreams == 1 })
+			eventually(t, "a stream is active", func() bool { return e.health(t).Cache.Stats.ActiveStreams == 1 })
 			cancel()
 			if err := await(t, "the client is told", ended); err == nil {
 				t.Error("no error")
@@ -123,19 +124,19 @@ func TestStreamsEnd(t *testing.T) {
 		{"upstream refuses", func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}, "", func(t *testing.T, e *edge) {
-			if a := e.get("/cdn/stream/" + songVOYO); a.status != http.StatusBadGateway {
+			if a := e.get(t, "/cdn/stream/"+songVOYO); a.status != http.StatusBadGateway {
 				t.Errorf("got %s", a)
 			}
 		}},
 		{"upstream does not have it", http.NotFound, "", func(t *testing.T, e *edge) {
-			if a := e.get("/cdn/stream/" + songVOYO); a.status != http.StatusNotFound {
+			if a := e.get(t, "/cdn/stream/"+songVOYO); a.status != http.StatusNotFound {
 				t.Errorf("got %s", a)
 			}
 		}},
 		{"handler panics", whole, "transport panicking", mustFail},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			gone := make(chan struct{}, 1)
+			gone := make(chan struct{}, 10)
 			o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 				defer func() { gone <- struct{}{} }()
 				w.Header().Set("Content-Type", "audio/ogg")
@@ -143,7 +144,7 @@ func TestStreamsEnd(t *testing.T) {
 			})
 			e := startEdge(t, fmt.Sprintf("voyo {\nresolver template {\naudio %s/{http.voyo.id}\n}\n%s\n}", o.URL, c.site))
 			c.client(t, e)
-			eventually(t, "no stream is active", func() bool { return e.health().Cache.Stats.ActiveStreams == 0 })
+			eventually(t, "no stream is active", func() bool { return e.health(t).Cache.Stats.ActiveStreams == 0 })
 			if c.site == "" {
 				await(t, "the upstream's handler ends", gone)
 			}
@@ -174,7 +175,7 @@ func TestStreamIsNotHeld(t *testing.T) {
 	e := startEdge(t, fmt.Sprintf("voyo {\nresolver template {\naudio %s/{http.voyo.id}\n}\n}", o.URL))
 
 	before := heapBytes()
-	resp := e.request(http.MethodGet, "/cdn/stream/"+songVOYO, nil)
+	resp := e.request(t, http.MethodGet, "/cdn/stream/"+songVOYO, nil)
 	body := bufio.NewReaderSize(resp.Body, 4<<10)
 	got := make([]byte, piece)
 	want := sha256.Sum256(block)
@@ -213,7 +214,11 @@ func TestWhatIsPassedOn(t *testing.T) {
 		w.Header().Set("Set-Cookie", "session=secret")
 		w.Header().Set("Server", "secret")
 		w.Header().Set("X-Amz-Request-Id", "secret")
-		http.Redirect(w, r, other.URL+"/far/"+songID+"?signature=other", http.StatusFound)
+		to := other.URL + "/far/" + songID
+		if r.URL.Path == "/near/"+songID {
+			to = "/here/" + songID
+		}
+		http.Redirect(w, r, to+"?signature=other", http.StatusFound)
 	})
 	// the second one makes the redirect's host a known one
 	e := startEdge(t, fmt.Sprintf(`voyo {
@@ -222,7 +227,7 @@ func TestWhatIsPassedOn(t *testing.T) {
 			video %s/{http.voyo.id}
 		}
 	}`, o.URL, other.URL))
-	a := e.do(http.MethodGet, "/cdn/stream/"+songVOYO, with(
+	a := e.do(t, http.MethodGet, "/cdn/stream/"+songVOYO, with(
 		"Range", "bytes=5000-5999", "Cookie", "client=secret", "Authorization", "secret",
 		"Referer", "http://page.test/secret", "X-Forwarded-For", "192.0.2.1", "Accept-Language", "en"))
 	if a.status != http.StatusPartialContent || string(a.body) != track[5000:6000] {
@@ -231,7 +236,7 @@ func TestWhatIsPassedOn(t *testing.T) {
 	if strings.Contains(a.String(), "secret") {
 		t.Errorf("the client was told %v", a.header)
 	}
-	for _, asked := range [][]*http.Request{o.asked("/near/"), other.asked("/far/")} {
+	for _, asked := range [][]*http.Request{o.asked("/near/"), o.asked("/here/"), other.asked("/far/")} {
 		if len(asked) != 1 {
 			t.Fatalf("asked %d times", len(asked))
 		}
