@@ -199,7 +199,6 @@ func TestExampleJSON(t *testing.T) {
 		{"/exists/AAAAAAAAAAA", 200, `{"exists":false,"high":false,"low":false,"size":0,"source":"origin"}`},
 		{"/stream?v=" + id, 200, fmt.Sprintf(location, d.url, id, "audio", "high", true)},
 		{"/stream?v=" + vyo + "&quality=low&type=video", 200, fmt.Sprintf(location, d.url, vyo, "video", "low", false)},
-		{"/stream?v=" + id + "&quality=medium", 200, fmt.Sprintf(location, d.url, id, "audio", "medium", false)},
 		{"/prefetch?v=" + songID + "&type=audio&quality=high", 202,
 			`{"status":"warming","videoId":"` + songID + `","message":"Track is being prepared"}`},
 		{"/prefetch?v=" + songVOYO, 202,
@@ -213,6 +212,12 @@ func TestExampleJSON(t *testing.T) {
 			checkJSONAnswer(t, d.node, c.path, c.status, a)
 		})
 	}
+	t.Run("what was boosted", func(t *testing.T) {
+		want := strings.NewReplacer(`"cached":false`, `"cached":true`, `"origin"`, `"edge"`).Replace(fmt.Sprintf(location, d.url, id, "audio", "medium", false))
+		eventually(t, "the track is cached", func() bool {
+			return strings.TrimSpace(string(d.get(t, "/stream?v="+id+"&quality=medium").body)) == want
+		})
+	})
 	t.Run("what was prefetched", func(t *testing.T) {
 		eventually(t, "two covers are cached", func() bool { return d.health(t).Cache.ThumbnailCacheSize == 2 })
 		d.mustGet(t, "/cdn/art/"+songID, readRepository(t, "testdata/demo/art/OSBan_sH_b8/hqdefault.jpg"))

@@ -45,6 +45,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return answerError(w, r, errInvalidID)
 	}
 	setPlaceholders(r, req)
+	h.state.enter()
+	defer h.state.leave()
 	return h.answer(w, r, req)
 }
 

@@ -162,7 +162,8 @@ func TestExpiredLocation(t *testing.T) {
 		w.Header().Set("Content-Type", "audio/ogg")
 		_, _ = w.Write([]byte(track))
 	})
-	e := startEdge(t, "voyo {\n"+s.config()+"\nallowed_upstreams "+media.host()+" 127.0.0.0/8\n}")
+	// what is kept is stale at once, so that each request needs the upstream
+	e := startEdge(t, "voyo {\n"+s.config()+"\nallowed_upstreams "+media.host()+" 127.0.0.0/8\nstream {\noverride_ttl 1ns\n}\n}")
 	asked := func(wantService, wantMedia int) {
 		t.Helper()
 		if n := len(s.asked("/")); n != wantService {

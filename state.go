@@ -38,17 +38,49 @@ type state struct {
 	pulses  pulses
 	lookups singleflight.Group // of /exists, by track
 
-	mu     sync.Mutex
-	leases []*lease // the longest held first
+	mu       sync.Mutex
+	leases   []*lease // the longest held first
+	requests int      // being answered
+	ended    bool     // no handler is left
 }
 
-// Destruct stops what runs in the background, when the last handler is gone.
+// Destruct ends the state, when the last handler is gone. Requests may outlive
+// their handler: Caddy does not wait for them when it loads another
+// configuration. The last one of them closes the state then.
 func (s *state) Destruct() error {
+	s.mu.Lock()
+	s.ended = true
+	idle := s.requests == 0
+	s.mu.Unlock()
+	if idle {
+		s.close()
+	}
+	return nil
+}
+
+// enter keeps the state open for a request, until leave is called.
+func (s *state) enter() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests++
+}
+
+func (s *state) leave() {
+	s.mu.Lock()
+	s.requests--
+	last := s.ended && s.requests == 0
+	s.mu.Unlock()
+	if last {
+		s.close()
+	}
+}
+
+// close stops what runs in the background.
+func (s *state) close() {
 	s.warming.Close()
 	s.memo.Close()
 	s.art.Close()
 	s.streams.Close()
-	return nil
 }
 
 // lease is one handler's hold on a state, and the limits which that handler's
