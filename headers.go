@@ -4,8 +4,6 @@ import (
 	"errors"
 	"mime"
 	"net/http"
-	"net/url"
-	"path"
 	"slices"
 	"strings"
 
@@ -69,10 +67,11 @@ func upstreamHeader(a resolver.Asset, header http.Header, cdnLoop string) http.H
 	return out
 }
 
-// isMedia reports whether a Content-Type may be a stream's. It refuses what is
-// clearly something else, such as the error page of a server that sends it with
-// status 200, and lets pass what servers make of files that they do not know.
-func isMedia(contentType string) bool {
+// isMedia reports whether a Content-Type may be that of a stream, whose file has
+// the extension. It refuses what is clearly something else, such as the error page
+// of a server that sends it with status 200, and lets pass what servers make of
+// files that they do not know.
+func isMedia(contentType, ext string) bool {
 	if contentType == "" {
 		return true
 	}
@@ -82,6 +81,8 @@ func isMedia(contentType string) bool {
 	}
 	top, sub, _ := strings.Cut(typ, "/")
 	switch {
+	case isGeneric(typ) && mediaType(resolver.Audio, ext) != genericType:
+		return true
 	case top == "text", top == "image", top == "font", top == "message", top == "model", top == "multipart":
 		return false
 	case strings.HasSuffix(sub, "+json"), strings.HasSuffix(sub, "+xml"):
@@ -92,15 +93,21 @@ func isMedia(contentType string) bool {
 
 // setContentType gives an answer a type that a browser can be told, who is told
 // not to guess. There always is one, or else net/http would guess instead.
-func setContentType(header http.Header, a resolver.Asset, u *url.URL) {
+func setContentType(header http.Header, a resolver.Asset, ext string) {
 	current, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
 	switch {
 	case a.Kind == resolver.Art && slices.Contains(imageTypes, current):
 	case a.Kind == resolver.Art:
 		header.Set("Content-Type", genericType) // admitImage knows better
-	case current == "" || current == genericType || current == "binary/octet-stream":
-		header.Set("Content-Type", mediaType(a.Type, path.Ext(u.Path)))
+	case isGeneric(current):
+		header.Set("Content-Type", mediaType(a.Type, ext))
 	}
+}
+
+// isGeneric reports whether a type is one that servers give to files whose
+// extension they do not know.
+func isGeneric(typ string) bool {
+	return slices.Contains([]string{"", genericType, "binary/octet-stream", "text/plain"}, typ)
 }
 
 const genericType = "application/octet-stream"

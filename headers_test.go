@@ -3,6 +3,7 @@ package voyo
 import (
 	"net/http"
 	"net/url"
+	"path"
 	"reflect"
 	"slices"
 	"testing"
@@ -63,9 +64,18 @@ func TestIsMedia(t *testing.T) {
 		"application/xml": false, "application/xhtml+xml": false, "image/svg+xml": false, "image/jpeg": false, "application/javascript": false,
 		"multipart/byteranges; boundary=x": false, "audio": true, "/": false, "audio/ogg; =": false,
 	} {
-		if got := isMedia(contentType); got != want {
+		if got := isMedia(contentType, ""); got != want {
 			t.Errorf("%q: got %t", contentType, got)
 		}
+	}
+	// Some servers call plain text what they don't know; then the extension decides.
+	for ext, want := range map[string]bool{".opus": true, ".mp4": true, ".txt": false, "": false} {
+		if got := isMedia("text/plain; charset=utf-8", ext); got != want {
+			t.Errorf("plain text, %q: got %t", ext, got)
+		}
+	}
+	if isMedia("text/html", ".opus") {
+		t.Error("an error page is a stream by its name")
 	}
 }
 
@@ -82,6 +92,7 @@ func TestContentType(t *testing.T) {
 		{audio, "binary/octet-stream", "https://x.example/a.ogg", "audio/ogg"},
 		{audio, "application/octet-stream; x=y", "https://x.example/a.m4a", "audio/mp4"},
 		{audio, "", "https://x.example/a.mp3", "audio/mpeg"},
+		{audio, "text/plain", "https://x.example/a.opus", "audio/ogg"},
 		{audio, "", "https://x.example/a.webm", "audio/webm"},
 		{video, "", "https://x.example/a.webm", "video/webm"},
 		{video, "", "https://x.example/a.mp4", "video/mp4"},
@@ -98,7 +109,7 @@ func TestContentType(t *testing.T) {
 			t.Fatal(err)
 		}
 		header := http.Header{"Content-Type": {c.sent}}
-		setContentType(header, c.asset, u)
+		setContentType(header, c.asset, path.Ext(u.Path))
 		if got := header.Get("Content-Type"); got != c.want {
 			t.Errorf("%q from %s: got %q, want %q", c.sent, c.url, got, c.want)
 		}

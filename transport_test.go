@@ -104,7 +104,7 @@ func newCounter(t *testing.T, name string) *counter {
 			http.Redirect(w, r, to, http.StatusFound)
 			return
 		}
-		io.WriteString(w, name+" "+r.RequestURI)
+		_, _ = io.WriteString(w, name+" "+r.RequestURI)
 	}))
 	c.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		if s == http.StateNew {
@@ -320,7 +320,7 @@ func serveDNS(t *testing.T) (addr string) {
 				}}
 			}
 			if answer, err := m.Pack(); err == nil {
-				conn.WriteTo(answer, from)
+				_, _ = conn.WriteTo(answer, from)
 			}
 		}
 	}()

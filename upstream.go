@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"path"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -177,13 +178,14 @@ func (u *upstream) get(ctx context.Context, t resolver.Target, a resolver.Asset,
 	if err != nil {
 		return nil, err
 	}
-	if err := checkAnswer(resp, a, own); err != nil {
+	ext := path.Ext(t.URL.Path)
+	if err := checkAnswer(resp, a, ext, own); err != nil {
 		discard(resp)
 		return nil, err
 	}
 	resp.Header = pick(resp.Header, responseFields)
 	if hasContent(resp) {
-		setContentType(resp.Header, a, t.URL)
+		setContentType(resp.Header, a, ext)
 	}
 	// these hold what a client may not see, and are of no use from here on
 	resp.Request, resp.Trailer = nil, nil
@@ -219,9 +221,10 @@ func checkRedirect(own http.Header) func(*http.Request, []*http.Request) error {
 	}
 }
 
-// checkAnswer checks that an answer is one to the request, whose header is given.
-// A mislabelled answer is a failure like any other: the next place may do better.
-func checkAnswer(resp *http.Response, a resolver.Asset, sent http.Header) error {
+// checkAnswer checks that an answer is one to the request, whose header is given,
+// for a file with the extension. A mislabelled answer is a failure like any other:
+// the next place may do better.
+func checkAnswer(resp *http.Response, a resolver.Asset, ext string, sent http.Header) error {
 	switch resp.StatusCode {
 	case http.StatusForbidden, http.StatusNotFound, http.StatusGone:
 		// A bucket that may not be listed answers 403 for what it does not have.
@@ -249,7 +252,7 @@ func checkAnswer(resp *http.Response, a resolver.Asset, sent http.Header) error 
 	if coding := resp.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
 		return errBadAnswer
 	}
-	if a.Kind == resolver.Stream && !isMedia(resp.Header.Get("Content-Type")) {
+	if a.Kind == resolver.Stream && !isMedia(resp.Header.Get("Content-Type"), ext) {
 		return errBadAnswer
 	}
 	return nil

@@ -61,15 +61,15 @@ func (cc cacheControl) seconds(name string) (time.Duration, bool) {
 	return deltaSeconds(arg), true
 }
 
-// maxSeconds is what longer times count as (RFC 9111, section 1.2.2).
-const maxSeconds = (1 << 31) * time.Second
+// longest is what longer times count as (RFC 9111, section 1.2.2).
+const longest = (1 << 31) * time.Second
 
 // deltaSeconds parses a non-negative number of seconds; anything else is 0.
 func deltaSeconds(s string) time.Duration {
 	n, err := strconv.ParseUint(s, 10, 64)
 	switch {
-	case errors.Is(err, strconv.ErrRange) || n > uint64(maxSeconds/time.Second):
-		return maxSeconds
+	case errors.Is(err, strconv.ErrRange) || n > uint64(longest/time.Second):
+		return longest
 	case err != nil:
 		return 0
 	}
@@ -125,7 +125,7 @@ func (p *Policy) lifetime(h http.Header, arrived time.Time) time.Duration {
 	if !ok && h.Get("Expires") != "" {
 		ok = true
 		if expires, err := http.ParseTime(h.Get("Expires")); err == nil {
-			stated = min(expires.Sub(date(h, arrived)), maxSeconds)
+			stated = min(expires.Sub(date(h, arrived)), longest)
 		}
 	}
 	if !ok {
@@ -137,7 +137,7 @@ func (p *Policy) lifetime(h http.Header, arrived time.Time) time.Duration {
 // initialAge is how old an answer already was when it arrived (RFC 9111,
 // section 4.2.3, without the response delay, which is below its unit).
 func initialAge(h http.Header, arrived time.Time) time.Duration {
-	apparent := min(max(0, arrived.Sub(date(h, arrived))), maxSeconds)
+	apparent := min(max(0, arrived.Sub(date(h, arrived))), longest)
 	return max(apparent, deltaSeconds(h.Get("Age")))
 }
 

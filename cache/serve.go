@@ -149,8 +149,8 @@ func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byt
 	if specs == nil || size <= 0 || !ifRangeHolds(r, p.header) {
 		return t.sendWhole(ctx, p, size)
 	}
-	ranges, err := byterange.Resolve(specs, size)
-	if err != nil {
+	ranges, _ := byterange.Resolve(specs, size)
+	if len(ranges) == 0 { // none is satisfiable
 		p.unsatisfied(size)
 		t.sendHeader(p)
 		return nil
