@@ -2,9 +2,10 @@
 // while they are written, filled by ranges, and never spliced from two versions.
 //
 // A request's way through it: Serve (serve.go) opens the object that its key
-// names (open.go), which is a look-up, or one upstream exchange for however many
-// ask; a reader (reader.go) then walks the body's slices and, where one is
-// missing, starts or joins a fill (fill.go). What is kept is bounded by the store
+// names (open.go), which is a look-up, or one exchange with the upstream for
+// however many ask (flight.go). A reader (reader.go) then walks the body's slices
+// and, where one is missing, starts or joins a fill (fill.go), which pours an
+// upstream's body into slices (pour.go). What is kept is bounded by the store
 // (store.go); what may be kept, and for how long, is the policy's matter
 // (policy.go).
 package cache

@@ -3,6 +3,7 @@ package cache
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -11,8 +12,15 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
+)
+
+const (
+	minute = time.Minute
+	hour   = time.Hour
+	day    = 24 * time.Hour
 )
 
 // content returns size bytes that are a function of the seed.
@@ -151,6 +159,61 @@ func (b *answerBody) Close() error {
 	return nil
 }
 
+// pattern reads an object of any size whose bytes follow from their offsets.
+type pattern struct{ off, end int64 }
+
+func (p *pattern) Read(b []byte) (int, error) {
+	if p.off >= p.end {
+		return 0, io.EOF
+	}
+	n := 0
+	for n < len(b) && p.off < p.end {
+		var word [8]byte
+		binary.BigEndian.PutUint64(word[:], uint64(p.off)/8*0x9e3779b97f4a7c15)
+		m := copy(b[n:], word[p.off%8:])
+		m = int(min(int64(m), p.end-p.off))
+		n += m
+		p.off += int64(m)
+	}
+	return n, nil
+}
+
+// endless is an upstream with an object of the pattern.
+func endless(size int64, read func(n int)) Fetch {
+	return func(ctx context.Context, h http.Header) (*http.Response, error) {
+		resp := &http.Response{StatusCode: 200, ProtoMajor: 1, Header: http.Header{"Etag": {`"p"`}}, ContentLength: size}
+		rng := byterange.Range{End: size}
+		if specs, err := byterange.Parse(h.Get("Range")); err == nil {
+			rng, _ = specs[0].Resolve(size)
+			resp.StatusCode, resp.ContentLength = 206, rng.Len()
+			resp.Header.Set("Content-Range", byterange.ContentRange(rng, size))
+		}
+		p := &pattern{rng.Start, rng.End}
+		resp.Body = io.NopCloser(readerFunc(func(b []byte) (int, error) {
+			if ctx.Err() != nil {
+				return 0, ctx.Err()
+			}
+			n, err := p.Read(b)
+			read(n)
+			return n, err
+		}))
+		return resp, nil
+	}
+}
+
+// claims is an upstream that claims a size, and sends the pattern.
+func claims(size int64) Fetch { return endless(size, func(int) {}) }
+
+func newTest(t testing.TB, l Limits) *Cache {
+	t.Helper()
+	if l.Memory == 0 {
+		l.Memory = 64 << 20
+	}
+	c := New(l)
+	t.Cleanup(c.Close)
+	return c
+}
+
 // policy is what most tests use.
 func policy() *Policy {
 	return &Policy{TTL: day, NegativeTTL: minute, MaxAge: hour, MaxObject: 10 << 20}
@@ -177,6 +240,15 @@ func do(t testing.TB, c *Cache, method string, req Request, fields ...string) (*
 		}
 	}
 	return resp, status, err
+}
+
+func serve(ctx context.Context, c *Cache, w http.ResponseWriter, req Request, rng string) error {
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+	if rng != "" {
+		r.Header.Set("Range", rng)
+	}
+	_, err := c.Serve(w, r, req)
+	return err
 }
 
 func read(t testing.TB, resp *http.Response) []byte {
@@ -216,8 +288,69 @@ func (n *noticing) Write(p []byte) (int, error) {
 	return n.ResponseWriter.Write(p)
 }
 
+// pausing is a client that tells of its first bytes, and waits until it may go on.
+type pausing struct {
+	*httptest.ResponseRecorder
+	first chan struct{} // closed with the first byte
+	wait  <-chan struct{}
+	once  sync.Once
+}
+
+func (p *pausing) Write(b []byte) (int, error) {
+	p.once.Do(func() { close(p.first); <-p.wait })
+	return p.ResponseRecorder.Write(b)
+}
+
+// leaving is a client that is gone after so many bytes.
+type leaving struct {
+	*httptest.ResponseRecorder
+	after  int64
+	cancel func()
+}
+
+func (l *leaving) Write(p []byte) (int, error) {
+	n, _ := l.ResponseRecorder.Write(p)
+	if l.after >= 0 && int64(l.Body.Len()) > l.after {
+		l.cancel()
+		return n, errors.New("client is gone")
+	}
+	return n, nil
+}
+
+// checking is a client that compares what it gets with the pattern.
+type checking struct {
+	header http.Header
+	want   *pattern
+	wrong  bool
+	got    int64
+	paused func(got int64) error // called before each write
+}
+
+func (c *checking) Header() http.Header { return c.header }
+func (c *checking) WriteHeader(int)     {}
+func (c *checking) Write(p []byte) (int, error) {
+	if c.paused != nil {
+		if err := c.paused(c.got); err != nil {
+			return 0, err
+		}
+	}
+	expect := make([]byte, len(p))
+	_, _ = io.ReadFull(c.want, expect)
+	c.wrong = c.wrong || !bytes.Equal(p, expect)
+	c.got += int64(len(p))
+	return len(p), nil
+}
+
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// closing is a body that does something when it is closed.
+type closing struct {
+	io.Reader
+	close func()
+}
+
+func (c *closing) Close() error { c.close(); return nil }
 
 var errReset = errors.New("connection reset")

@@ -1,0 +1,93 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+// TestForward answers past the cache: the upstream's range and size are the
+// client's.
+func TestForward(t *testing.T) {
+	body := content(1, 3000)
+	tests := []struct {
+		name   string
+		body   []byte
+		method string
+		fields []string
+		asked  string // Range field
+		status int
+		want   []byte
+		length string // Content-Length
+		crange string
+	}{
+		{"whole", body, "GET", nil, "", 200, body, "3000", ""},
+		{"range", body, "GET", []string{"Range", "bytes=5-9"}, "bytes=5-9", 206, body[5:10], "5", "bytes 5-9/3000"},
+		{"several ranges", body, "GET", []string{"Range", "bytes=0-9,2000-2009", "If-Range", `"v1"`}, "", 200, body, "3000", ""},
+		{"malformed range", body, "GET", []string{"Range", "bytes=5-2"}, "", 200, body, "3000", ""},
+		{"range past the end", body, "GET", []string{"Range", "bytes=999999-"}, "bytes=999999-", 416, nil, "", "bytes */3000"},
+		{"range of an empty object", nil, "GET", []string{"Range", "bytes=0-1"}, "bytes=0-1", 416, nil, "", "bytes */0"},
+		{"not modified", body, "GET", []string{"If-None-Match", `"v1"`}, "", 304, nil, "", ""},
+		{"empty", nil, "GET", nil, "", 200, nil, "0", ""},
+		{"HEAD", body, "HEAD", []string{"Range", "bytes=5-9"}, "bytes=0-0", 200, nil, "3000", ""},
+		{"HEAD of an empty object", nil, "HEAD", nil, "bytes=0-0", 200, nil, "0", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := newOrigin(tt.body)
+			r := httptest.NewRequestWithContext(t.Context(), tt.method, "/", nil)
+			for i := 0; i < len(tt.fields); i += 2 {
+				r.Header.Set(tt.fields[i], tt.fields[i+1])
+			}
+			rec := httptest.NewRecorder()
+			status, err := Forward(rec, r, Request{Key: "a", Policy: policy(), Fetch: o.fetch})
+			if err != nil || status != Pass {
+				t.Fatalf("%s, %v", status, err)
+			}
+			resp := rec.Result()
+			if got := read(t, resp); resp.StatusCode != tt.status || !bytes.Equal(got, tt.want) {
+				t.Errorf("status %d, %d bytes", resp.StatusCode, len(got))
+			}
+			if h := resp.Header; h.Get("Content-Length") != tt.length || h.Get("Content-Range") != tt.crange {
+				t.Errorf("Content-Length %q, Content-Range %q", h.Get("Content-Length"), h.Get("Content-Range"))
+			}
+			asked := o.requests[0]
+			if asked.Get("Range") != tt.asked || (tt.asked == "" && asked.Get("If-Range") != "") || o.count() != 1 {
+				t.Errorf("%d requests, the first is %v", o.count(), asked)
+			}
+			if n := o.open(); n != 0 {
+				t.Errorf("%d bodies are open", n)
+			}
+		})
+	}
+}
+
+// TestSeveralRangesPassThrough wants several ranges of what must not be stored, from
+// a real server: its multipart answer is none that the cache can read, so it is
+// asked for the whole.
+func TestSeveralRangesPassThrough(t *testing.T) {
+	body := content(1, 10_000)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Etag", `"v1"`)
+		http.ServeContent(w, r, "a.bin", time.Time{}, bytes.NewReader(body))
+	}))
+	defer srv.Close()
+	tr := &http.Transport{}
+	defer tr.CloseIdleConnections()
+	req := Request{Key: "a", Policy: policy(), Fetch: func(ctx context.Context, h http.Header) (*http.Response, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL, nil)
+		if err != nil {
+			return nil, err
+		}
+		r.Header = h
+		return tr.RoundTrip(r)
+	}}
+	resp, status, err := get(t, newTest(t, Limits{}), req, "Range", "bytes=0-9,5000-5009")
+	if err != nil || status != Pass || resp.StatusCode != 200 || !bytes.Equal(read(t, resp), body) {
+		t.Errorf("%d, %s, %v", resp.StatusCode, status, err)
+	}
+}
