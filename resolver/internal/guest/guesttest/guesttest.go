@@ -4,6 +4,7 @@ package guesttest
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -37,6 +38,35 @@ func Adapt(segment string) (string, error) {
 	}
 	config, err := json.Marshal(module)
 	return string(config), err
+}
+
+// CheckAdapt checks that a segment becomes the JSON, or the error where one is
+// given.
+func CheckAdapt(t *testing.T, segment, want, wantErr string) {
+	t.Helper()
+	got, err := Adapt(segment)
+	if wantErr != "" {
+		if err == nil || err.Error() != wantErr {
+			t.Errorf("got error %v, want %s", err, wantErr)
+		}
+		return
+	}
+	if err != nil || got != want {
+		t.Errorf("got %s, %v; want %s", got, err, want)
+	}
+}
+
+// CheckRefused checks that a segment is refused when it is loaded, with an error
+// that ends in want and does not hold the secret.
+func CheckRefused(t *testing.T, segment, want, secret string) {
+	t.Helper()
+	_, err := Load(t, segment)
+	if err == nil || !strings.HasSuffix(err.Error(), ": "+want) {
+		t.Fatalf("got %v, want %s", err, want)
+	}
+	if strings.Contains(err.Error(), secret) {
+		t.Errorf("error holds a secret: %v", err)
+	}
 }
 
 // Load loads a resolver from its Caddyfile segment, by way of JSON.
