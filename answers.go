@@ -99,8 +99,13 @@ func (u *upstream) exists(ctx context.Context) (existence, error) {
 			continue
 		}
 		if err != nil {
-			failed = err
-			continue
+			info, ok := u.h.state.streams.Peek(a.Key())
+			if !ok || info.Size < 0 {
+				failed = err
+				continue
+			}
+			// What is here can be played, whatever has become of its origin.
+			size, answer.Source = info.Size, sourceEdge
 		}
 		answer.Exists = true
 		answer.Size = size
@@ -203,13 +208,15 @@ func (h *Handler) servePrefetch(w http.ResponseWriter, r *http.Request, req requ
 func (h *Handler) warm(r *http.Request, a resolver.Asset) verdict {
 	stream := h.upstream(r, a)
 	cover := h.upstream(r, resolver.Asset{ID: a.ID, Kind: resolver.Art, Image: resolver.ParseImage("")})
-	return h.state.warming.warm(a.ID, func(ctx context.Context) {
-		h.reportPanic(contain.Do(func() error {
-			return errors.Join(
-				h.state.streams.Warm(ctx, stream.request(), warmHead),
-				h.state.art.Warm(ctx, cover.request(), math.MaxInt64),
-			)
-		}))
+	return h.state.warming.warm(a.Key(), func(ctx context.Context) error {
+		err := contain.Do(func() error {
+			err := h.state.streams.Warm(ctx, stream.request(), warmHead)
+			// a track without a cover is warm all the same
+			h.reportPanic(h.state.art.Warm(ctx, cover.request(), math.MaxInt64))
+			return err
+		})
+		h.reportPanic(err)
+		return err
 	})
 }
 

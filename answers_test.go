@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -264,5 +265,45 @@ func TestPanics(t *testing.T) {
 	}
 	if n := logs.FilterLevelExact(zapcore.ErrorLevel).Len(); n != 2 || strings.Contains(dump(t, logs), "secret") {
 		t.Errorf("logged:\n%s", dump(t, logs))
+	}
+}
+
+// What is warm is one stream of a track, and what has failed is not warm.
+func TestWarmsAnew(t *testing.T) {
+	h := newTestHandler(t, at("https://upstream.example/x.opus"))
+	asked := 0
+	h.client = roundTripper(func(*http.Request) (*http.Response, error) {
+		asked++
+		return nil, errors.New("down")
+	})
+	for i, target := range []string{"/prefetch?v=" + testID, "/prefetch?v=" + testID, "/stream?type=video&v=" + testID} {
+		before := asked
+		serve(t, h, "GET", target, nil)
+		h.state.warming.work.Wait()
+		if asked == before || h.state.warming.Len() != 0 {
+			t.Errorf("%d: %d requests, %d marks", i, asked-before, h.state.warming.Len())
+		}
+	}
+}
+
+// A track that is here exists, whatever has become of its origin.
+func TestExistsWhileUpstreamIsDown(t *testing.T) {
+	down := false
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if down {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Etag", `"1"`)
+		http.ServeContent(w, r, "song.mp3", time.Time{}, bytes.NewReader(make([]byte, 1000)))
+	}))
+	defer srv.Close()
+	h := newTestHandler(t, at(srv.URL+"/song.mp3"))
+	serve(t, h, "GET", "/cdn/stream/"+testID, nil)
+	down = true
+	w := serve(t, h, "GET", "/exists/"+testID, nil)
+	want := `{"exists":true,"high":true,"low":false,"size":1000,"source":"edge"}`
+	if got := strings.TrimSpace(w.Body.String()); w.Code != 200 || got != want {
+		t.Errorf("got %d %s", w.Code, got)
 	}
 }

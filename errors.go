@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/voyo-music/caddy-voyo/cache"
 	"github.com/voyo-music/caddy-voyo/resolver"
@@ -63,9 +65,8 @@ var contentFields = []string{
 // The error can't just be returned for Caddy to handle, because Caddy ends every
 // chain of error routes with an empty answer, also if there are none, and no
 // handler can put something in its place. So the error routes are run here, as
-// Caddy's server would, with another end. Where they fail themselves the error is
-// returned after all: Caddy then runs them again, logs what they fail at, and
-// answers with the status.
+// Caddy's server would, with another end. Where they fail themselves, that is
+// logged, and the answer is the status.
 func answerError(w http.ResponseWriter, r *http.Request, p problem) error {
 	for _, name := range contentFields {
 		w.Header().Del(name)
@@ -73,7 +74,8 @@ func answerError(w http.ResponseWriter, r *http.Request, p problem) error {
 	w.Header().Set("Cache-Control", "no-store")
 
 	srv, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if srv == nil || srv.Errors == nil || len(srv.Errors.Routes) == 0 {
+	inErrorRoute := r.Context().Value(caddyhttp.ErrorCtxKey) != nil // or else it would lead here again, for ever
+	if inErrorRoute || srv == nil || srv.Errors == nil || len(srv.Errors.Routes) == 0 {
 		return answerProblem(w, r, p)
 	}
 	err := caddyhttp.Error(p.status, p)
@@ -82,8 +84,9 @@ func answerError(w http.ResponseWriter, r *http.Request, p problem) error {
 		return answerProblem(w, r, p)
 	})
 	chain := errorChain(srv.Errors.Routes, fallback)
-	if chain.ServeHTTP(w, srv.Errors.WithError(r, err)) != nil {
-		return err
+	if routeErr := chain.ServeHTTP(w, srv.Errors.WithError(r, err)); routeErr != nil {
+		caddy.Log().Named("http.handlers.voyo").Error("error route failed", zap.Int("status", p.status), zap.Error(routeErr))
+		w.WriteHeader(p.status) // which counts only if they have written nothing
 	}
 	return nil
 }

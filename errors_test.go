@@ -2,7 +2,6 @@ package voyo
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -167,14 +166,25 @@ func TestHandleErrors(t *testing.T) {
 	}
 }
 
-// Where the error routes fail, Caddy gets the error that they were to handle.
+// Where the error routes fail the answer is the status, and Caddy does not run them
+// a second time.
 func TestErrorRoutesFail(t *testing.T) {
 	w := httptest.NewRecorder()
 	r := onServer(newTestRequest("GET", "http://b.example/fail/", nil), errorServer(t, twoSites))
-	err := answerError(w, r, errNoTrack)
-	he, ok := errors.AsType[caddyhttp.HandlerError](err)
-	if !ok || he.StatusCode != 404 || !errors.Is(err, errNoTrack) {
-		t.Errorf("got %v", err)
+	if err := answerError(w, r, errNoTrack); err != nil || w.Code != 404 {
+		t.Errorf("got %d, %v", w.Code, err)
+	}
+}
+
+// A voyo among the error routes, for a fall-back cover perhaps, answers its own
+// errors itself: its error routes are those that it is in.
+func TestErrorInErrorRoute(t *testing.T) {
+	srv := errorServer(t, twoSites)
+	r := onServer(newTestRequest("GET", "http://b.example/", nil), srv)
+	r = srv.Errors.WithError(r, caddyhttp.Error(404, errNoTrack))
+	w := httptest.NewRecorder()
+	if err := answerError(w, r, errArt); err != nil || w.Code != 502 || !strings.Contains(w.Body.String(), errArt.message) {
+		t.Errorf("got %d %s, %v", w.Code, w.Body, err)
 	}
 }
 

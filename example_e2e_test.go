@@ -198,7 +198,7 @@ func TestExampleJSON(t *testing.T) {
 		{"/exists/" + songID, 200, `{"exists":true,"high":true,"low":true,"size":2986845,"source":"origin"}`},
 		{"/exists/AAAAAAAAAAA", 200, `{"exists":false,"high":false,"low":false,"size":0,"source":"origin"}`},
 		{"/stream?v=" + id, 200, fmt.Sprintf(location, d.url, id, "audio", "high", true)},
-		{"/stream?v=" + vyo + "&quality=low&type=video", 200, fmt.Sprintf(location, d.url, vyo, "video", "low", false)},
+		{"/stream?v=" + vyo + "&quality=low&type=video", 200, fmt.Sprintf(location, d.url, vyo, "video", "low", true)},
 		{"/prefetch?v=" + songID + "&type=audio&quality=high", 202,
 			`{"status":"warming","videoId":"` + songID + `","message":"Track is being prepared"}`},
 		{"/prefetch?v=" + songVOYO, 202,

@@ -23,12 +23,19 @@ var responseFields = []string{
 	"Date", "Etag", "Expires", "Last-Modified", "Vary",
 }
 
-// pick returns what a header has of the fields.
+// pick returns what a header has of the fields. Of those that are no lists it is
+// the first line, so that nobody downstream can take another one for it (RFC 9110,
+// section 5.3).
 func pick(header http.Header, fields []string) http.Header {
 	picked := make(http.Header, len(fields))
 	for _, name := range fields {
-		if values, ok := header[name]; ok {
+		values := header[name]
+		switch {
+		case len(values) == 0:
+		case name == "Cache-Control" || name == "Vary" || name == "If-None-Match":
 			picked[name] = slices.Clone(values)
+		default:
+			picked[name] = []string{values[0]}
 		}
 	}
 	return picked

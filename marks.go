@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-
-	"github.com/voyo-music/caddy-voyo/resolver"
 )
 
 const (
@@ -26,7 +24,7 @@ const (
 	warmTimeout = time.Minute
 )
 
-// marks remember which tracks are warm, or are being warmed, so that it is done
+// marks remember which streams are warm, or are being warmed, so that it is done
 // once however often it is asked for; and they bound how much of that goes on.
 type marks struct {
 	// ctx is that of all work that belongs to no client. Close ends it.
@@ -36,15 +34,15 @@ type marks struct {
 	places chan struct{}
 
 	mu      sync.Mutex
-	tracks  *simplelru.LRU[resolver.ID, time.Time] // by when warming began, the latest first
-	pending int                                    // warming or waiting to
+	began   *simplelru.LRU[string, time.Time] // when warming began, by key, the latest first
+	pending int                               // warming or waiting to
 }
 
 // newMarks returns marks without any track. They must be closed.
 func newMarks() *marks {
 	m := &marks{places: make(chan struct{}, maxWarming)}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
-	m.tracks, _ = simplelru.NewLRU[resolver.ID, time.Time](maxMarks, nil) // fails on a size below 1 only
+	m.began, _ = simplelru.NewLRU[string, time.Time](maxMarks, nil) // fails on a size below 1 only
 	return m
 }
 
@@ -61,18 +59,18 @@ func (m *marks) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.expire()
-	return m.tracks.Len()
+	return m.began.Len()
 }
 
 // expire forgets the tracks that no longer are warm. They are the oldest ones,
 // because a track's place in the order is never changed.
 func (m *marks) expire() {
 	for {
-		_, began, ok := m.tracks.GetOldest()
+		_, began, ok := m.began.GetOldest()
 		if !ok || time.Since(began) < markTTL {
 			return
 		}
-		m.tracks.RemoveOldest()
+		m.began.RemoveOldest()
 	}
 }
 
@@ -85,36 +83,43 @@ const (
 	warmingRefused         // too much else is, or the marks are closed
 )
 
-// warm marks the track and has work done in the background, unless it is marked.
-func (m *marks) warm(id resolver.ID, work func(context.Context)) verdict {
+// warm marks the key and has work done in the background, unless it is marked.
+// Work that fails leaves no mark.
+func (m *marks) warm(key string, work func(context.Context) error) verdict {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.expire()
-	if m.tracks.Contains(id) {
+	if m.began.Contains(key) {
 		return warmAlready
 	}
 	if m.pending == maxWarming+maxWaiting || m.ctx.Err() != nil {
 		return warmingRefused
 	}
-	m.tracks.Add(id, time.Now())
+	m.began.Add(key, time.Now())
 	m.pending++
-	m.work.Go(func() { m.do(work) })
+	m.work.Go(func() { m.do(key, work) })
 	return warmingBegins
 }
 
 // do does the work when there is a place for it.
-func (m *marks) do(work func(context.Context)) {
-	defer func() {
-		m.mu.Lock()
-		m.pending--
-		m.mu.Unlock()
-	}()
+func (m *marks) do(key string, work func(context.Context) error) {
+	err := m.inPlace(work)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pending--
+	if err != nil {
+		m.began.Remove(key)
+	}
+}
+
+func (m *marks) inPlace(work func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(m.ctx, warmTimeout)
 	defer cancel()
 	select {
 	case m.places <- struct{}{}:
 		defer func() { <-m.places }()
-		work(ctx)
+		return work(ctx)
 	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/voyo-music/caddy-voyo/resolver"
 )
 
 func TestMarks(t *testing.T) {
@@ -16,9 +14,10 @@ func TestMarks(t *testing.T) {
 		defer m.Close()
 		done := make(chan struct{})
 		runs := 0
-		work := func(context.Context) {
+		work := func(context.Context) error {
 			runs++
 			<-done
+			return nil
 		}
 		check := func(when string, got, want verdict, size int) {
 			t.Helper()
@@ -48,11 +47,12 @@ func TestMarks(t *testing.T) {
 func TestMarksBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMarks()
-		id := func(i int) resolver.ID { return resolver.ID(fmt.Sprintf("%011d", i)) }
+		id := func(i int) string { return fmt.Sprintf("%011d", i) }
 		running := make(chan struct{}, maxWarming+maxWaiting)
-		hang := func(ctx context.Context) {
+		hang := func(ctx context.Context) error {
 			running <- struct{}{}
 			<-ctx.Done()
+			return ctx.Err()
 		}
 		for i := range maxWarming + maxWaiting {
 			if got := m.warm(id(i), hang); got != warmingBegins {
@@ -69,8 +69,11 @@ func TestMarksBounds(t *testing.T) {
 		// what hangs is given up, and so is what waited all the time
 		time.Sleep(warmTimeout)
 		synctest.Wait()
+		if n := m.Len(); n != 0 {
+			t.Errorf("%d marks of what has failed", n)
+		}
 		for i := range 2 * maxMarks {
-			if got := m.warm(id(1000+i), func(context.Context) {}); got != warmingBegins {
+			if got := m.warm(id(1000+i), func(context.Context) error { return nil }); got != warmingBegins {
 				t.Fatalf("%d: got %d", i, got)
 			}
 			synctest.Wait()

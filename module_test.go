@@ -161,7 +161,7 @@ func TestDefaults(t *testing.T) {
 		if got := fmt.Sprint(h.streamPolicy); got != wantStream {
 			t.Errorf("%s: stream policy is %s, want %s", settings, got, wantStream)
 		}
-		if want := (limits{cache.Limits{Entries: 500, Memory: 64 << 20}, cache.Limits{Memory: 256 << 20}}); h.lease.limits != want {
+		if want := (limits{cache.Limits{Entries: 500, Memory: 64 << 20}, cache.Limits{Memory: 256 << 20, Slice: cache.DefaultSlice}}); h.lease.limits != want {
 			t.Errorf("%s: limits are %+v, want %+v", settings, h.lease.limits, want)
 		}
 		if h.memoTTL != 4*time.Hour || !h.rawIDs || h.publicURL != nil {
@@ -262,6 +262,7 @@ func TestInvalid(t *testing.T) {
 		{`"stream": {"slice": 1}`, `stream: slice must be from 16KiB to 16MiB: 1 bytes`},
 		{`"stream": {"slice": 16777217}`, `stream: slice must be from 16KiB to 16MiB: 16777217 bytes`},
 		{`"stream": {"read_ahead": -1}`, `stream: read_ahead must be from 0 to 64: -1`},
+		{`"stream": {"memory": 1048576}`, `stream: memory (1048576 bytes) must hold at least 8 slices (of 262144 bytes)`},
 		{`"stream": {"memory": -1}`, `stream: memory must not be negative: -1`},
 		{`"stream": {"disk": "/tmp"}`, `unknown field "disk"`},
 	} {

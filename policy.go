@@ -29,6 +29,10 @@ const (
 	maxSlice = 16 << 20
 )
 
+// minSlices is how many slices must fit into memory for a stream to be kept at all
+// while it is read.
+const minSlices = 8
+
 // maxReadAhead bounds what one client's range makes the upstream send.
 const maxReadAhead = 64
 
@@ -131,6 +135,12 @@ func (s StreamConfig) limits() (cache.Limits, error) {
 	l := cache.Limits{Memory: s.Memory, Slice: s.Slice}
 	if l.Memory == 0 {
 		l.Memory = defaultStreamMemory
+	}
+	if l.Slice == 0 {
+		l.Slice = cache.DefaultSlice
+	}
+	if l.Memory < minSlices*l.Slice {
+		return cache.Limits{}, fmt.Errorf("memory (%d bytes) must hold at least %d slices (of %d bytes)", l.Memory, minSlices, l.Slice)
 	}
 	return l, nil
 }

@@ -1,12 +1,14 @@
 package voyo
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
 	"net/http"
 	"path"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -22,6 +24,9 @@ const (
 	// maxDrain is how large, in bytes, the body of an answer that is not used may
 	// be to be read to its end, so that its connection can be used again.
 	maxDrain = 16 << 10
+
+	// maxDrainTime is how long that may take, while others wait.
+	maxDrainTime = 100 * time.Millisecond
 )
 
 // upstream is where a request's asset comes from. A cache fetches through it,
@@ -183,6 +188,12 @@ func (u *upstream) get(ctx context.Context, t resolver.Target, a resolver.Asset,
 		discard(resp)
 		return nil, err
 	}
+	if a.Kind == resolver.Art && resp.StatusCode == http.StatusOK {
+		if err := sniffImage(resp); err != nil {
+			discard(resp)
+			return nil, err
+		}
+	}
 	resp.Header = pick(resp.Header, responseFields)
 	if hasContent(resp) {
 		setContentType(resp.Header, a, ext)
@@ -249,8 +260,10 @@ func checkAnswer(resp *http.Response, a resolver.Asset, ext string, sent http.He
 		return nil
 	}
 	// We have asked for the object as it is (RFC 9110, section 12.5.3).
-	if coding := resp.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
-		return errBadAnswer
+	for _, coding := range resp.Header.Values("Content-Encoding") {
+		if coding != "identity" {
+			return errBadAnswer
+		}
 	}
 	if a.Kind == resolver.Stream && !isMedia(resp.Header.Get("Content-Type"), ext) {
 		return errBadAnswer
@@ -278,9 +291,29 @@ func isRangeAsked(resp *http.Response, field string) bool {
 	return ok && got.Start == want.Start && got.End <= want.End
 }
 
-// discard gets rid of an answer. Its connection is worth some bytes.
+// sniffImage looks whether a cover's place has an image, while there is a next
+// place to ask. The cache will look again.
+func sniffImage(resp *http.Response) error {
+	body := bufio.NewReaderSize(resp.Body, cache.SniffLen)
+	head, err := body.Peek(cache.SniffLen)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if admitImage(make(http.Header), head) != nil {
+		return errBadAnswer
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{body, resp.Body}
+	return nil
+}
+
+// discard gets rid of an answer. Its connection is worth some bytes, but no wait.
 func discard(resp *http.Response) {
 	if 0 <= resp.ContentLength && resp.ContentLength <= maxDrain {
+		enough := time.AfterFunc(maxDrainTime, func() { _ = resp.Body.Close() })
+		defer enough.Stop()
 		_, _ = io.Copy(io.Discard, resp.Body)
 	}
 	_ = resp.Body.Close()

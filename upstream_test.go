@@ -1,6 +1,7 @@
 package voyo
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap/zapcore"
 
@@ -370,5 +372,57 @@ func TestNotFound(t *testing.T) {
 		if logs.Len() > 0 || len(h.state.pulses.byName) > 0 {
 			t.Errorf("%s: it counts as a failure:\n%s", name, dump(t, logs))
 		}
+	}
+}
+
+// A page where a cover should be is not the end of the search.
+func TestMislabelledCoverFailsOver(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/page" {
+			w.Header().Set("Content-Type", "image/png")
+			_, _ = w.Write([]byte("<html>not here</html>"))
+			return
+		}
+		_, _ = w.Write(testPNG)
+	}))
+	defer srv.Close()
+	h := newTestHandler(t, at(srv.URL+"/page", srv.URL+"/png"))
+	if w := serve(t, h, "GET", "/cdn/art/"+testID, nil); w.Code != 200 || !bytes.Equal(w.Body.Bytes(), testPNG) {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+// A place whose error answer hangs does not keep the next one from being asked.
+func TestHangingErrorFailsOver(t *testing.T) {
+	asked := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hang" {
+			w.Header().Set("Content-Length", "100")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_ = http.NewResponseController(w).Flush()
+			<-asked
+			return
+		}
+		close(asked)
+		http.ServeContent(w, r, "song.mp3", time.Time{}, bytes.NewReader(make([]byte, 1000)))
+	}))
+	defer srv.Close()
+	h := newTestHandler(t, at(srv.URL+"/hang", srv.URL+"/song.mp3"))
+	if w := serve(t, h, "GET", "/cdn/stream/"+testID, nil); w.Code != 200 {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+// Only the type that was checked is passed on.
+func TestOneContentType(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Content-Type"] = []string{"audio/ogg", "text/html"}
+		_, _ = w.Write([]byte("<script>"))
+	}))
+	defer srv.Close()
+	h := newTestHandler(t, at(srv.URL+"/song.opus"))
+	w := serve(t, h, "GET", "/cdn/stream/"+testID, nil)
+	if got := w.Header()["Content-Type"]; w.Code != 200 || len(got) != 1 || got[0] != "audio/ogg" {
+		t.Errorf("got %d %q", w.Code, got)
 	}
 }

@@ -36,7 +36,7 @@ func (a *API) ask(ctx context.Context, service *url.URL) ([]byte, *url.URL, erro
 
 	switch resp.StatusCode {
 	case http.StatusOK:
-	case http.StatusNotFound:
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusGone: // some find an unknown ID malformed
 		return nil, nil, resolver.ErrNotFound
 	default:
 		return nil, nil, fmt.Errorf("service answered with status %d", resp.StatusCode)
