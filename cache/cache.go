@@ -163,10 +163,13 @@ func (c *Cache) Peek(key string) (Info, bool) {
 func (c *Cache) Warm(ctx context.Context, req Request, n int64) error {
 	t := &transaction{c: c, req: req}
 	defer t.close()
-	if err := t.open(ctx, byterange.Spec{First: 0, Last: n - 1}); err != nil || t.pass {
-		return err
+	err := errSuperseded
+	for attempt := 0; attempt < maxOpenings && errors.Is(err, errSuperseded); attempt++ {
+		if err = t.open(ctx, byterange.Spec{First: 0, Last: n - 1}); err != nil || t.pass {
+			return err
+		}
+		err = t.copy(ctx, 0, n, func([]byte) error { return nil }, func() {})
 	}
-	err := t.copy(ctx, 0, n, func([]byte) error { return nil }, func() {})
 	if err == io.EOF {
 		return nil
 	}

@@ -65,9 +65,12 @@ func (f *fill) waitChan() <-chan struct{} {
 	return f.wake
 }
 
-// read tells the fill that a reader wants the byte at off.
+// read tells the fill that a reader wants the byte at off. One that is far ahead
+// gets it elsewhere.
 func (f *fill) read(off int64) {
-	f.lead = max(f.lead, off)
+	if off <= f.pos+(joinDistance+1)*f.o.sliceSize {
+		f.lead = max(f.lead, off)
+	}
 	f.stir()
 }
 
@@ -161,7 +164,7 @@ func (c *Cache) position(f *fill) int64 {
 func (c *Cache) mayResume(f *fill, err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return f.o.resumable() && f.o.dead == nil && c.ctx.Err() == nil && !errors.Is(err, ErrNotFound)
+	return f.o.resumable() && f.o.dead == nil && c.ctx.Err() == nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, errAbandoned)
 }
 
 // resume asks the upstream for what the fill still lacks. An answer that is not
@@ -186,9 +189,13 @@ func (c *Cache) resume(f *fill) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	got := newValidator(a.Header, a.size)
+	if a.size < 0 && got.etag != "" {
+		got.size = v.size // it does not say, but names the version
+	}
 	switch {
 	case a.StatusCode == http.StatusRequestedRangeNotSatisfiable,
-		a.StatusCode != http.StatusNotModified && !v.same(newValidator(a.Header, a.size)):
+		a.StatusCode != http.StatusNotModified && !v.same(got):
 		a.close()
 		c.supersede(o)
 		return nil, errSuperseded

@@ -15,6 +15,7 @@ import (
 // flight is the opening of an object by one request to its upstream, for however
 // many ask. Guarded by Cache.mu until done is closed.
 type flight struct {
+	slice   int64 // size in bytes that a new object's slices will have
 	done    chan struct{}
 	waiters int // that have not left
 
@@ -28,7 +29,7 @@ type flight struct {
 // launch starts the flight for a key. old is what is stored, if anything is. The
 // caller holds c.mu.
 func (c *Cache) launch(req Request, old *object, want byterange.Spec) *flight {
-	fl := &flight{done: make(chan struct{})}
+	fl := &flight{slice: c.store.limits.Slice, done: make(chan struct{})}
 	c.flights[req.Key] = fl
 	fly := func() {
 		err := contain.Do(func() error {
@@ -56,15 +57,15 @@ func (c *Cache) arrive(key string, fl *flight, set func()) {
 		return
 	}
 	delete(c.flights, key)
+	defer close(fl.done)
 	set()
-	close(fl.done)
 }
 
 // fly asks the upstream, lets the waiters go as soon as there is something to
 // read, and reads the body.
 func (c *Cache) fly(fl *flight, req Request, old *object, want byterange.Spec) {
 	end := func(set func()) { c.arrive(req.Key, fl, set) }
-	a, err := c.askOpening(req, old, want)
+	a, err := c.askOpening(fl, req, old, want)
 	if err != nil {
 		end(func() {
 			fl.err = err
@@ -97,8 +98,8 @@ func (c *Cache) fly(fl *flight, req Request, old *object, want byterange.Spec) {
 // askOpening asks for the object: for what is wanted of it, if that is stored
 // whether it still is good, and if neither makes sense to the upstream for all of
 // it. The answer is a 200, a 206 or, about old, a 304.
-func (c *Cache) askOpening(req Request, old *object, want byterange.Spec) (*answer, error) {
-	header, conditional := c.openingHeader(req, old, want)
+func (c *Cache) askOpening(fl *flight, req Request, old *object, want byterange.Spec) (*answer, error) {
+	header, conditional := c.openingHeader(fl, req, old, want)
 	a, err := ask(c.ctx, req.Fetch, header)
 	if err != nil {
 		return nil, err
@@ -145,14 +146,15 @@ func (c *Cache) keepable(p *Policy, a *answer) bool {
 
 // take makes a new object of the answer, and reads its body into it.
 func (c *Cache) take(fl *flight, req Request, a *answer, now time.Time) {
-	o, err := admitted(req, a, now)
+	err := a.admit(req.Policy)
+	o := newObject(req, a, now)
 	f := &fill{o: o, req: req, end: a.end}
 	c.arrive(req.Key, fl, func() {
 		if err != nil {
 			fl.err = err
 			return
 		}
-		o.sliceSize = c.store.limits.Slice
+		o.sliceSize = fl.slice
 		// Slices begin at multiples of their size, whatever the upstream sends.
 		f.start = (a.begin + o.sliceSize - 1) / o.sliceSize * o.sliceSize
 		if a.size > 0 && f.start >= a.end {
@@ -175,27 +177,13 @@ func (c *Cache) take(fl *flight, req Request, a *answer, now time.Time) {
 	c.run(f, a)
 }
 
-// admitted returns the object that an answer brings, if the policy admits it.
-func admitted(req Request, a *answer, now time.Time) (o *object, err error) {
-	o = newObject(req, a, now)
-	if req.Policy.Admit == nil {
-		return o, nil
-	}
-	head, err := a.peek(SniffLen)
-	if err != nil {
-		return nil, err
-	}
-	return o, contain.Do(func() error { return req.Policy.Admit(o.header, head) })
-}
-
 // openingHeader returns the fields that an opening request is sent with: the
 // validators of what is stored, which make it conditional, or else the range that
 // is wanted, in whole slices.
-func (c *Cache) openingHeader(req Request, old *object, want byterange.Spec) (h http.Header, conditional bool) {
+func (c *Cache) openingHeader(fl *flight, req Request, old *object, want byterange.Spec) (h http.Header, conditional bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h = make(http.Header)
-	slice := c.store.limits.Slice
 	switch {
 	case old != nil && old.resumable() && old.serves(want):
 		if old.validator.etag != "" {
@@ -207,7 +195,7 @@ func (c *Cache) openingHeader(req Request, old *object, want byterange.Spec) (h 
 		return h, true
 	case req.Policy.Admit != nil:
 	default:
-		if r := openingRange(want, slice, int64(req.Policy.ReadAhead)); r != "" {
+		if r := openingRange(want, fl.slice, int64(req.Policy.ReadAhead)); r != "" {
 			h.Set("Range", r)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
+	"github.com/voyo-music/caddy-voyo/internal/contain"
 )
 
 // buffers hold what is on its way from an upstream to one client.
@@ -18,12 +19,20 @@ var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 // and the preconditions are the upstream's to evaluate. The exchange ends with the
 // request. Its errors are those of Serve.
 func Forward(w http.ResponseWriter, r *http.Request, req Request) (Status, error) {
-	a, err := ask(r.Context(), req.Fetch, forwardHeader(r))
+	header := forwardHeader(r)
+	if req.Policy.Admit != nil { // it has to see the beginning
+		header.Del("Range")
+		header.Del("If-Range")
+	}
+	a, err := ask(r.Context(), req.Fetch, header)
 	w.Header().Set("Cache-Status", outcome{bypass: true}.String())
 	if err != nil {
 		return Failed, err
 	}
 	defer a.close()
+	if err := a.admit(req.Policy); err != nil {
+		return Failed, err
+	}
 
 	p := &response{w: w, status: a.StatusCode, header: clientHeader(a.Header, req.Policy), annotate: req.Annotate}
 	switch a.StatusCode {
@@ -62,6 +71,18 @@ func Forward(w http.ResponseWriter, r *http.Request, req Request) (Status, error
 		return Failed, err
 	}
 	return Pass, nil
+}
+
+// admit has the policy look at the beginning of the body, if it wants to.
+func (a *answer) admit(p *Policy) error {
+	if p.Admit == nil || a.StatusCode != http.StatusOK {
+		return nil
+	}
+	head, err := a.peek(SniffLen)
+	if err != nil {
+		return err
+	}
+	return contain.Do(func() error { return p.Admit(a.Header, head) })
 }
 
 // forwardHeader returns the fields that the upstream is sent. A HEAD asks for one

@@ -22,6 +22,7 @@ type object struct {
 	slices    map[int]*slice // by index; what is claimed to be huge takes no more room than what is there
 	fills     []*fill        // under way
 	kept      int            // slices that the store could evict
+	late      bool           // its size was known at its end only: an upstream that fills its gaps may not say it either
 	gone      bool           // no longer in the store: only its present readers use it
 	dead      error          // why it must not be read any more
 }
@@ -191,8 +192,12 @@ func (o *object) promised(start, end int64) bool {
 			return true
 		case f != nil:
 			next = f.end // not slice by slice, of which a claimed size can have any number
-		case (s == nil || !s.complete) && o.bytes(off) == nil:
-			return false
+		case s == nil || !s.complete: // what has come of it, if anything
+			n := int64(len(o.bytes(off)))
+			if n == 0 {
+				return false
+			}
+			next = off + n
 		}
 		off = next
 	}

@@ -25,6 +25,10 @@ const (
 	// passTime is how long it is remembered that a key's answers can't be kept, so
 	// that requests for it do not wait for each other.
 	passTime = time.Minute
+
+	// tooLargeTime is the same where only its end shows what an answer is, which
+	// costs a client a broken download.
+	tooLargeTime = time.Hour
 )
 
 // whole asks for all of an object.
@@ -40,6 +44,8 @@ type transaction struct {
 	pass    bool  // obj is nil: the answer is not for the cache
 	outcome outcome
 	stored  bool // obj was there before the request
+
+	headOnly bool // none of the bytes is wanted
 }
 
 // open finds or brings the object that the key names, such that the bytes wanted
@@ -81,8 +87,11 @@ func (t *transaction) lookup(want byterange.Spec) (*flight, error) {
 		return nil, m.err
 	}
 	o := c.store.get(key)
-	if o != nil && o.fresh(now) && o.serves(want) {
+	if o != nil && o.fresh(now) && (t.headOnly || o.serves(want)) {
 		t.obj, t.stored = o, true
+		if !o.resumable() && len(o.fills) > 0 {
+			t.hold(o.fills[0]) // which would not go on for an object that is gone
+		}
 		t.outcome = o.outcome(want, now)
 		return nil, nil
 	}
@@ -109,7 +118,7 @@ func (t *transaction) land(fl *flight, want byterange.Spec) (done bool, err erro
 		return true, nil
 	}
 	t.held = fl.fill
-	if !fl.obj.serves(want) {
+	if !t.headOnly && !fl.obj.serves(want) {
 		t.release()
 		return false, nil
 	}

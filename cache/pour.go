@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -10,9 +11,9 @@ import (
 // whose size is not known; it doubles.
 const firstRoom = 16 << 10
 
-// pauseTimeout is how long a fill holds its connection for readers who have
-// paused. They ask anew when they go on.
-const pauseTimeout = 5 * time.Second
+// pauseTimeout is how long a fill holds its connection for readers who do not move
+// on: longer than a slice lasts when it is played. They ask anew when they do.
+const pauseTimeout = 30 * time.Second
 
 // pour reads the body into the fill's slices, until the fill's end, and closes it.
 func (c *Cache) pour(f *fill, a *answer) error {
@@ -49,7 +50,7 @@ func (c *Cache) pour(f *fill, a *answer) error {
 func (c *Cache) skip(f *fill, a *answer) error {
 	for left := c.position(f) - a.begin; left > 0; {
 		if c.abandoned(f) {
-			return nil
+			return errAbandoned
 		}
 		n, err := io.CopyN(io.Discard, a, min(left, DefaultSlice))
 		if err != nil {
@@ -60,16 +61,13 @@ func (c *Cache) skip(f *fill, a *answer) error {
 	return nil
 }
 
-// abandoned ends the fill, and reports so, if nobody waits for it. The caller
-// makes sure that it is at a slice's beginning.
+// errAbandoned says that nobody waited for a fill any more.
+var errAbandoned = errors.New("nobody waits")
+
 func (c *Cache) abandoned(f *fill) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f.wanted() {
-		return false
-	}
-	f.end = f.pos
-	return true
+	return !f.wanted()
 }
 
 // wanted reports whether somebody waits for the fill, or may soon. What can't be
@@ -91,6 +89,7 @@ func (c *Cache) pace(f *fill) {
 		}
 		select {
 		case <-moved:
+			timeout.Reset(pauseTimeout)
 		case <-timeout.C:
 			c.mu.Lock()
 			f.end = f.pos
@@ -113,6 +112,9 @@ func (c *Cache) tooFarAhead(f *fill) <-chan struct{} {
 		ahead = c.store.limits.Memory / int64(max(aheadShare, 2*c.stats.Fills))
 	}
 	ahead = max(ahead, (window-2)*o.sliceSize)
+	if f.end >= 0 && f.pos >= f.end {
+		return nil
+	}
 	if !o.resumable() || o.dead != nil || f.readers == 0 || f.pos%o.sliceSize != 0 || f.pos-f.lead < ahead {
 		return nil
 	}
@@ -131,6 +133,9 @@ func (c *Cache) room(f *fill) ([]byte, error) {
 	o := f.o
 	if o.dead != nil {
 		return nil, o.dead
+	}
+	if o.gone && f.readers == 0 && !o.resumable() { // nobody will find it
+		return nil, errSuperseded
 	}
 	if f.end >= 0 && f.pos >= f.end {
 		return nil, nil
@@ -186,7 +191,7 @@ func (c *Cache) absorb(f *fill, n int) {
 	}
 	if o.size < 0 && f.pos > c.most(f.req.Policy) {
 		if !o.gone {
-			c.store.marks.Add(o.key, mark{until: time.Now().Add(passTime)})
+			c.store.marks.Add(o.key, mark{until: time.Now().Add(tooLargeTime)})
 		}
 		c.kill(o, errTooLarge)
 	}
@@ -230,6 +235,7 @@ func (c *Cache) ended(f *fill, n int) error {
 	}
 	if o.size < 0 {
 		o.size, o.validator.size, f.end = f.pos, f.pos, f.pos
+		o.late = true
 	}
 	c.keepAll(f)
 	return nil

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"io"
 )
 
@@ -98,11 +99,11 @@ func (t *transaction) available(off int64) []byte {
 func (t *transaction) bringer(off, until int64) (*fill, error) {
 	o := t.obj
 	f := o.fillAt(off)
-	if t.held != nil && t.held != f && t.held.err != nil && off >= t.held.pos {
-		return nil, t.held.err
-	}
 	if f != nil && (!o.resumable() || off-f.pos <= joinDistance*o.sliceSize) {
 		return f, nil
+	}
+	if h := t.held; h != nil && h != f && h.err != nil && off >= h.pos && !errors.Is(h.err, errAbandoned) {
+		return nil, h.err
 	}
 	if !o.resumable() {
 		return nil, errSuperseded

@@ -18,7 +18,7 @@ import (
 // missing. On an error nothing has been written but Cache-Status, and the caller
 // is to answer; unless the error wraps ErrAborted.
 func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) (Status, error) {
-	t := &transaction{c: c, req: req}
+	t := &transaction{c: c, req: req, headOnly: r.Method == http.MethodHead}
 	defer t.close()
 	specs, want := wanted(r)
 
@@ -155,7 +155,7 @@ func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byt
 		t.sendHeader(p)
 		return nil
 	}
-	if !t.serves(ranges) {
+	if !t.serves(p, ranges) {
 		return errSuperseded
 	}
 	p.status = http.StatusPartialContent
@@ -207,20 +207,28 @@ func (t *transaction) sendHeader(p *response) {
 	p.begin()
 }
 
-// serves reports whether all of the ranges can be had of the object.
-func (t *transaction) serves(ranges []byterange.Range) bool {
+// serves reports whether all of the ranges can be had of the object, and says in
+// the header how, now that it is known what is sent.
+func (t *transaction) serves(p *response, ranges []byterange.Range) bool {
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
+	here, promised := true, true
 	for _, r := range ranges {
-		if !t.obj.resumable() && !t.obj.promised(r.Start, r.End) {
-			return false
-		}
+		here = here && r.End >= 0 && t.obj.holds(r.Start, r.End)
+		promised = promised && t.obj.promised(r.Start, r.End)
+	}
+	if !promised && !t.obj.resumable() {
+		return false
+	}
+	if t.stored && t.outcome.hit && !here {
+		t.outcome.hit, t.outcome.collapsed, t.outcome.partial, t.outcome.stored = false, promised, !promised, !promised
+		p.header.Set("Cache-Status", t.outcome.String())
 	}
 	return true
 }
 
 func (t *transaction) sendWhole(ctx context.Context, p *response, size int64) error {
-	if !t.serves([]byterange.Range{{Start: 0, End: size}}) {
+	if !t.serves(p, []byterange.Range{{Start: 0, End: size}}) {
 		return errSuperseded
 	}
 	if size >= 0 {

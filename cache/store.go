@@ -128,7 +128,7 @@ func (s *store) grow(o *object, sl *slice, n int64) {
 func (s *store) keep(o *object, i int, sl *slice) {
 	sl.complete = true
 	if o.gone {
-		if o.resumable() {
+		if o.resumable() && !o.late {
 			delete(o.slices, i) // its readers have the fill's window
 		}
 		return
@@ -161,7 +161,7 @@ func (s *store) shrink() {
 		if !ok {
 			return
 		}
-		if !k.o.resumable() {
+		if !k.o.resumable() || k.o.late {
 			s.remove(k.o) // a part of it is of no use to anyone
 			continue
 		}
