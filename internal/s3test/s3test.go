@@ -88,7 +88,8 @@ func (s *Store) Put(t *testing.T, objectKey, contentType, body string) {
 		r.Header.Set("Content-Type", contentType)
 	}
 	credentials := aws.Credentials{AccessKeyID: s.Access, SecretAccessKey: s.Secret}
-	if err := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }).SignHTTP(t.Context(), credentials, r, unsigned, "s3", Region, time.Now()); err != nil {
+	signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
+	if err := signer.SignHTTP(t.Context(), credentials, r, unsigned, "s3", Region, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	resp, err := (&http.Client{Transport: s.Transport}).Do(r)
