@@ -51,7 +51,11 @@ func TestLocation(t *testing.T) {
 			},
 		},
 	} {
-		h := newTestHandler(t, found(nil))
+		h := newTestHandler(t, at("https://upstream.example/x.opus"))
+		h.client = roundTripper(func(r *http.Request) (*http.Response, error) { // so that it is being warmed all the time
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		})
 		if c.public != "" {
 			u, err := url.Parse(c.public)
 			if err != nil {
