@@ -242,7 +242,7 @@ func checkAnswer(resp *http.Response, a resolver.Asset, ext string, sent http.He
 		return resolver.ErrNotFound
 	case http.StatusOK:
 	case http.StatusPartialContent:
-		if !isRangeAsked(resp, sent.Get("Range")) {
+		if _, _, ok := byterange.Answer(sent.Get("Range"), resp.Header.Get("Content-Range"), resp.ContentLength); !ok {
 			return errBadAnswer
 		}
 	case http.StatusRequestedRangeNotSatisfiable:
@@ -274,21 +274,6 @@ func checkAnswer(resp *http.Response, a resolver.Asset, ext string, sent http.He
 // hasContent reports whether an answer has a body that is of the object.
 func hasContent(resp *http.Response) bool {
 	return resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent
-}
-
-// isRangeAsked reports whether a 206 is what the Range field asked for. It may
-// hold less (RFC 9110, section 15.3.7), but it must begin there.
-func isRangeAsked(resp *http.Response, field string) bool {
-	specs, err := byterange.Parse(field)
-	if err != nil || len(specs) != 1 {
-		return false
-	}
-	got, size, err := byterange.ParseContentRange(resp.Header.Get("Content-Range"))
-	if err != nil || resp.ContentLength >= 0 && resp.ContentLength != got.Len() {
-		return false
-	}
-	want, ok := specs[0].Resolve(size) // not ok if the size is unknown
-	return ok && got.Start == want.Start && got.End <= want.End
 }
 
 // sniffImage looks whether a cover's place has an image, while there is a next

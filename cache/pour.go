@@ -64,6 +64,7 @@ func (c *Cache) skip(f *fill, a *answer) error {
 // errAbandoned says that nobody waited for a fill any more.
 var errAbandoned = errors.New("nobody waits")
 
+// abandoned reports whether nobody waits for the fill any more.
 func (c *Cache) abandoned(f *fill) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,13 +81,13 @@ func (f *fill) wanted() bool {
 // its readers for the memory that there is. If that is for long the fill ends
 // there: its connection may be one of few. What can't be resumed has to go on.
 func (c *Cache) pace(f *fill) {
+	moved := c.tooFarAhead(f)
+	if moved == nil {
+		return
+	}
 	timeout := time.NewTimer(pauseTimeout)
 	defer timeout.Stop()
-	for {
-		moved := c.tooFarAhead(f)
-		if moved == nil {
-			return
-		}
+	for ; moved != nil; moved = c.tooFarAhead(f) {
 		select {
 		case <-moved:
 			timeout.Reset(pauseTimeout)
@@ -107,15 +108,15 @@ func (c *Cache) tooFarAhead(f *fill) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o := f.o
-	ahead := int64(0)
-	if !o.gone { // or else its slices are in nobody's way but its own
-		ahead = c.store.limits.Memory / int64(max(aheadShare, 2*c.stats.Fills))
-	}
-	ahead = max(ahead, (window-2)*o.sliceSize)
-	if f.end >= 0 && f.pos >= f.end {
+	atEnd := f.end >= 0 && f.pos >= f.end
+	if atEnd || !o.resumable() || o.dead != nil || f.readers == 0 || f.pos%o.sliceSize != 0 {
 		return nil
 	}
-	if !o.resumable() || o.dead != nil || f.readers == 0 || f.pos%o.sliceSize != 0 || f.pos-f.lead < ahead {
+	ahead := (window - 2) * o.sliceSize
+	if !o.gone { // or else its slices are in nobody's way but its own
+		ahead = max(ahead, c.store.limits.Memory/int64(max(aheadShare, 2*c.stats.Fills)))
+	}
+	if f.pos-f.lead < ahead {
 		return nil
 	}
 	if f.moved == nil {

@@ -265,6 +265,24 @@ func ParseContentRange(header string) (r Range, size int64, err error) {
 	return Range{s.First, s.Last + 1}, size, nil
 }
 
+// Answer reads the Content-Range of a 206 whose body has the given length, -1 if
+// that is unknown, and reports whether it is what the Range field asked for: one
+// range, of an object whose size it says. It must begin where it was asked to, or
+// else there would be no telling a shifted body from a right one; it may end early
+// (section 15.3.7).
+func Answer(asked, contentRange string, length int64) (r Range, size int64, ok bool) {
+	specs, err := Parse(asked)
+	if err != nil || len(specs) != 1 {
+		return Range{}, -1, false
+	}
+	r, size, err = ParseContentRange(contentRange)
+	if err != nil || (length >= 0 && length != r.Len()) {
+		return Range{}, -1, false
+	}
+	want, ok := specs[0].Resolve(size) // not ok if the size is unknown
+	return r, size, ok && r.Start == want.Start && r.End <= want.End
+}
+
 // isBytes reports whether unit is bytes, in any case (section 14.1). The length
 // keeps out what is equal under Unicode folding only, such as a long s.
 func isBytes(unit string) bool {

@@ -467,3 +467,32 @@ func format(s Spec) string {
 }
 
 func list(n int) string { return strings.Repeat("0-1,", n) }
+
+func TestAnswer(t *testing.T) {
+	for _, c := range []struct {
+		asked, contentRange string
+		length              int64
+		ok                  bool
+	}{
+		{"bytes=10-19", "bytes 10-19/100", 10, true},
+		{"bytes=10-19", "bytes 10-19/100", -1, true},
+		{"bytes=10-19", "bytes 10-14/100", 5, true}, // less is allowed
+		{"bytes=10-", "bytes 10-99/100", 90, true},
+		{"bytes=-5", "bytes 95-99/100", 5, true},
+		{"bytes=10-19", "bytes 10-20/100", 11, false}, // more is not
+		{"bytes=10-19", "bytes 9-19/100", 11, false},
+		{"bytes=10-19", "bytes 11-19/100", 9, false},
+		{"bytes=-5", "bytes 94-98/100", 5, false},
+		{"bytes=10-19", "bytes 10-19/100", 9, false}, // another length
+		{"bytes=10-19", "bytes 10-19/*", 10, false},  // of what?
+		{"bytes=10-19", "bytes */100", 0, false},
+		{"bytes=10-19", "", 10, false},
+		{"", "bytes 10-19/100", 10, false},
+		{"bytes=10-19,30-39", "bytes 10-19/100", 10, false},
+		{"bytes=200-", "bytes 10-19/100", 10, false},
+	} {
+		if r, size, ok := Answer(c.asked, c.contentRange, c.length); ok != c.ok || ok && (r.Start < 0 || size != 100) {
+			t.Errorf("%q, %q, %d: got %v, %d, %t", c.asked, c.contentRange, c.length, r, size, ok)
+		}
+	}
+}
