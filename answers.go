@@ -99,7 +99,7 @@ func (u *upstream) exists(ctx context.Context) (existence, error) {
 			continue
 		}
 		if err != nil {
-			info, ok := u.h.state.streams.Peek(a.Key())
+			info, ok := u.h.state.streams.Peek(ctx, a.Key())
 			if !ok || info.Size < 0 {
 				failed = err
 				continue
@@ -163,7 +163,7 @@ func (h *Handler) serveLocation(w http.ResponseWriter, r *http.Request, req requ
 		Quality:  req.quality,
 		Source:   sourceOrigin,
 	}
-	if info, ok := h.state.streams.Peek(req.asset.Key()); ok && info.Head > 0 {
+	if info, ok := h.state.streams.Peek(r.Context(), req.asset.Key()); ok && info.Head > 0 {
 		answer.Cached, answer.Source = true, sourceEdge
 	} else {
 		answer.Boosting = h.warm(r, req.asset) == warmingBegins

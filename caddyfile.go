@@ -39,6 +39,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    art {
 //	        entries      <count>
 //	        memory       <size>
+//	        disk         <dir> <size>
 //	        ttl          <duration>
 //	        override_ttl <duration>
 //	        negative_ttl <duration>
@@ -47,6 +48,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    }
 //	    stream {
 //	        memory       <size>
+//	        disk         <dir> <size>
 //	        slice        <size>
 //	        read_ahead   <count>
 //	        ttl          <duration>
@@ -138,6 +140,7 @@ func (h *Handler) parseArt(d *caddyfile.Dispenser) error {
 	b := policyBlock(&h.Art.Policy)
 	b["entries"] = readCount(&h.Art.Entries)
 	b["memory"] = readSize(&h.Art.Memory)
+	b["disk"] = readDisk(&h.Art.Disk)
 	return parseBlock(d, "art", b)
 }
 
@@ -148,6 +151,7 @@ func (h *Handler) parseStream(d *caddyfile.Dispenser) error {
 	h.Stream = new(StreamConfig)
 	b := policyBlock(&h.Stream.Policy)
 	b["memory"] = readSize(&h.Stream.Memory)
+	b["disk"] = readDisk(&h.Stream.Disk)
 	b["slice"] = readSize(&h.Stream.Slice)
 	b["read_ahead"] = readNatural(&h.Stream.ReadAhead)
 	return parseBlock(d, "stream", b)

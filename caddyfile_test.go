@@ -58,6 +58,9 @@ func checkAdapted(t *testing.T, input, want string) {
 	if n := statesInUse(); n != 0 {
 		t.Errorf("%d states are left", n)
 	}
+	if n := storesInUse(); n != 0 {
+		t.Errorf("%d disks are open", n)
+	}
 }
 
 func checkRefused(t *testing.T, input, want string) {
@@ -125,9 +128,11 @@ func TestCaddyfileIsJSON(t *testing.T) {
 			negative_ttl 0
 			max_age 5m
 			max_object 1MB
+			disk /var/cache/{env.VOYO_TEST} 4GiB
 		}
 		stream {
 			max_age 0
+			disk relative 1GB
 		}
 		transport http {
 			max_conns_per_host 9
@@ -143,8 +148,9 @@ func TestCaddyfileIsJSON(t *testing.T) {
 		"enforce_origins": true,
 		"allowed_upstreams": ["*.voyo.example", "10.0.0.0/8"],
 		"raw_ids": false,
-		"art": {"entries": 7, "memory": 2097152, "ttl": "2h", "override_ttl": "3h", "negative_ttl": 0, "max_age": "5m", "max_object": 1000000},
-		"stream": {"max_age": 0},
+		"art": {"entries": 7, "memory": 2097152, "ttl": "2h", "override_ttl": "3h", "negative_ttl": 0, "max_age": "5m", "max_object": 1000000,
+			"disk": {"dir": "/var/cache/voyo.example", "size": 4294967296}},
+		"stream": {"max_age": 0, "disk": {"dir": "./relative/", "size": 1000000000}},
 		"transport": {"protocol": "http", "max_conns_per_host": 9},
 		"public_url": "https://edge.voyo.example/base"
 	}`)
@@ -160,6 +166,6 @@ func TestCaddyfileIsJSON(t *testing.T) {
 func summary(h *Handler) string {
 	h.artPolicy.Admit = nil // functions can't be compared
 	rt := httpTransport(h.client.(*guardedTransport))
-	return fmt.Sprintf("%v %v %v %v %v %v %v %v %v %d/%d", len(h.resolvers), h.memoTTL, h.origins, h.EnforceOrigins,
-		h.rawIDs, h.lease.limits, h.artPolicy, h.streamPolicy, h.publicURL, rt.MaxConnsPerHost, rt.MaxIdleConnsPerHost)
+	return fmt.Sprintf("%v %v %v %v %v %v %v %v %v %v %d/%d", len(h.resolvers), h.memoTTL, h.origins, h.EnforceOrigins,
+		h.rawIDs, h.lease.limits, h.places, h.artPolicy, h.streamPolicy, h.publicURL, rt.MaxConnsPerHost, rt.MaxIdleConnsPerHost)
 }

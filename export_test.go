@@ -1,9 +1,29 @@
 package voyo
 
-import "github.com/voyo-music/caddy-voyo/cache"
+import (
+	"path/filepath"
+
+	"github.com/voyo-music/caddy-voyo/cache"
+	"github.com/voyo-music/caddy-voyo/cache/disk"
+)
 
 // StatesInUse counts the states that have not been given back.
 var StatesInUse = statesInUse
+
+// OpenDisk returns the store of a kind of things in a directory, nil if it is not
+// open.
+func OpenDisk(dir, kind string) (d *disk.Store) {
+	stores.Range(func(path, value any) bool {
+		if path == filepath.Join(dir, kind) {
+			d = value.(*store).Store
+		}
+		return true
+	})
+	return d
+}
+
+// StoresInUse counts the disks that are open.
+var StoresInUse = storesInUse
 
 // ArtStats returns the figures of all caches of covers together.
 func ArtStats() (sum cache.Stats) {

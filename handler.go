@@ -45,6 +45,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return answerError(w, r, errInvalidID)
 	}
 	setPlaceholders(r, req)
+	h.awaitDisks(r.Context())
 	h.state.enter()
 	defer h.state.leave()
 	return h.answer(w, r, req)

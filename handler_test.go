@@ -282,7 +282,7 @@ func TestArt(t *testing.T) {
 // awaitArt waits until the cover is kept, which may be after it was answered with.
 func awaitArt(h *Handler, a resolver.Asset) {
 	for {
-		if info, ok := h.state.art.Peek(a.Key()); ok && info.Head == info.Size {
+		if info, ok := h.state.art.Peek(context.Background(), a.Key()); ok && info.Head == info.Size {
 			return
 		}
 		runtime.Gosched()

@@ -38,7 +38,17 @@ type cacheReport struct {
 	ThumbnailCacheSize int         `json:"thumbnailCacheSize"`
 	PrefetchCacheSize  int         `json:"prefetchCacheSize"`
 	StreamHitRate      string      `json:"streamHitRate"`
+	StreamDisk         *diskReport `json:"streamDisk,omitempty"`
+	ThumbnailDisk      *diskReport `json:"thumbnailDisk,omitempty"`
 	Stats              statsReport `json:"stats"`
+}
+
+type diskReport struct {
+	Bytes  int64 `json:"bytes"` // of the disk taken
+	Limit  int64 `json:"limit"` // in bytes
+	Slices int   `json:"slices"`
+
+	objects int
 }
 
 type statsReport struct {
@@ -63,7 +73,7 @@ func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request) error {
 	report := healthReport{
 		Status:          "healthy",
 		Service:         "voyo-edge",
-		Reasons:         h.ailments(now),
+		Reasons:         append(h.ailments(now), h.state.disksInUse().ailments()...),
 		Uptime:          int64(uptime / time.Second),
 		UptimeFormatted: fmt.Sprintf("%dh %dm", int64(uptime/time.Hour), int64(uptime/time.Minute)%60),
 		Memory:          reportMemory(),
@@ -80,11 +90,16 @@ func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request) error {
 // report returns the figures of the caches.
 func (s *state) report() cacheReport {
 	streams, art := s.streams.Stats(), s.art.Stats()
+	disks := s.disksInUse()
+	streamsKept, artKept := disks.streams.report(), disks.art.report()
 	return cacheReport{
-		StreamCacheSize:    max(s.memo.Tracks(), streams.Entries), // most tracks are in both
-		ThumbnailCacheSize: art.Entries,
+		// most of what is in one place is in the others too
+		StreamCacheSize:    max(s.memo.Tracks(), streams.Entries, streamsKept.count()),
+		ThumbnailCacheSize: max(art.Entries, artKept.count()),
 		PrefetchCacheSize:  s.warming.Len(),
 		StreamHitRate:      hitRate(streams),
+		StreamDisk:         streamsKept,
+		ThumbnailDisk:      artKept,
 		Stats: statsReport{
 			StreamHits:       streams.Hits,
 			StreamMisses:     streams.Misses,
@@ -198,7 +213,7 @@ func (p *pulses) failing(name string, now time.Time) (reason, bool) {
 	return last.reason, last.failures >= failingAfter && now.Sub(last.at) < failingFor
 }
 
-// ailments returns why the node can't serve: all of its resolvers fail. It is
+// ailments returns why the node can't fetch: all of its resolvers fail. It is
 // empty as long as one does not.
 func (h *Handler) ailments(now time.Time) []string {
 	var list []string

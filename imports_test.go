@@ -17,6 +17,7 @@ func TestImportsGoOneWay(t *testing.T) {
 		closed []string // what it must not import, nor anything that it imports
 	}{
 		{"/cache", append(frameworks, module+"/resolver")},
+		{"/cache/disk", append(frameworks, module+"/resolver", module+"/cache", "net/http")},
 		{"/resolver", append(frameworks, module+"/cache")},
 		{"/resolver/template", []string{module + "/cache"}},
 		{"/resolver/api", []string{module + "/cache"}},

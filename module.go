@@ -34,9 +34,9 @@ const defaultLocationTTL = 4 * time.Hour
 // would fetch the same things: its resolvers and allowed upstreams are equal.
 // Limits that were changed take effect as soon as the old configuration is gone.
 //
-// The placeholders `{env.*}` and `{file.*}` in origins, upstream hosts and the
-// public URL are expanded once, when the configuration is loaded. One that
-// stands for nothing is an error.
+// The placeholders `{env.*}` and `{file.*}` in origins, upstream hosts, the public
+// URL and the directories of disks are expanded once, when the configuration is
+// loaded. One that stands for nothing is an error.
 //
 // These placeholders are set for each of VOYO's requests. The templates of
 // resolvers and the handlers that come before this one, such as an access log,
@@ -106,6 +106,8 @@ type Handler struct {
 	resolvers    []namedResolver
 	memoTTL      time.Duration
 	client       http.RoundTripper // checks every host
+	places       places
+	app          *App // nil without a disk
 	lease        *lease
 	state        *state
 	origins      originList
@@ -132,6 +134,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	repl := caddy.NewReplacer()
+	if err := h.provisionDisks(repl, l); err != nil {
+		return err
+	}
 	if err := h.provisionOrigins(repl); err != nil {
 		return err
 	}
@@ -156,6 +161,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			user.UseTransport(h.client)
 		}
 	}
+	if err := h.askForDisks(ctx); err != nil {
+		return err
+	}
 	h.lease = acquireState(stateKey(h.CaddyModule().ID, identities, upstreams), l)
 	h.state = h.lease.state
 	return nil
@@ -174,6 +182,9 @@ func (h *Handler) Validate() error {
 
 // Cleanup gives back the state, if Provision got as far as acquiring it.
 func (h *Handler) Cleanup() error {
+	if h.app != nil {
+		h.app.remove(h)
+	}
 	if h.lease == nil {
 		return nil
 	}

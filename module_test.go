@@ -102,7 +102,11 @@ func (*noResolver) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
 // in, as do a reload and the end of the test.
 func load(t *testing.T, config string) (h *Handler, unload func(), err error) {
 	t.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	whole, err := caddy.ProvisionContext(&caddy.Config{}) // with nothing in it, so that it need not be ended
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := caddy.NewContext(whole)
 	unload = func() {
 		if cancel != nil {
 			cancel()
@@ -127,8 +131,13 @@ func mustLoad(t *testing.T, config string) (h *Handler, unload func()) {
 }
 
 // statesInUse counts the states that have not been given back.
-func statesInUse() (n int) {
-	states.Range(func(any, any) bool {
+func statesInUse() int { return inUse(states) }
+
+// storesInUse counts the disks that are open.
+func storesInUse() int { return inUse(stores) }
+
+func inUse(pool *caddy.UsagePool) (n int) {
+	pool.Range(func(any, any) bool {
 		n++
 		return true
 	})
@@ -264,7 +273,16 @@ func TestInvalid(t *testing.T) {
 		{`"stream": {"read_ahead": -1}`, `stream: read_ahead must be from 0 to 64: -1`},
 		{`"stream": {"memory": 1048576}`, `stream: memory (1048576 bytes) must hold at least 8 slices (of 262144 bytes)`},
 		{`"stream": {"memory": -1}`, `stream: memory must not be negative: -1`},
-		{`"stream": {"disk": "/tmp"}`, `unknown field "disk"`},
+		{`"art": {"disk": "/tmp"}`, "cannot unmarshal string"},
+		{`"art": {"disk": {"directory": "/tmp"}}`, `unknown field "directory"`},
+		{`"art": {"disk": {"size": 1073741824}}`, "art: disk: dir is required"},
+		{`"art": {"disk": {"dir": "/x", "size": 12582911}}`, "art: disk: size (12582911 bytes) must be at least 12582912 bytes: max_object and the bookkeeping"},
+		{`"art": {"max_object": 1000, "disk": {"dir": "/x", "size": 2098151}}`, "must be at least 2098152 bytes"},
+		{`"art": {"disk": {"dir": "/x", "size": -1}}`, "art: disk: size (-1 bytes) must be at least"},
+		{`"stream": {"disk": {"dir": "/x"}}`, "stream: disk: size (0 bytes) must be at least 4194304 bytes: 8 slices and the bookkeeping"},
+		{`"stream": {"slice": 1048576, "disk": {"dir": "/x", "size": 10485759}}`, "must be at least 10485760 bytes"},
+		{`"stream": {"disk": {"dir": "{env.VOYO_TEST_EMPTY}", "size": 1073741824}}`, "stream: disk: dir: environment variable VOYO_TEST_EMPTY is not set"},
+		{`"stream": {"disk": {"dir": "/x/{http.voyo.id}", "size": 1073741824}}`, "stream: disk: dir: unknown placeholder {http.voyo.id}"},
 	} {
 		t.Run(c.settings, func(t *testing.T) {
 			checkInvalid(t, withResolver(c.settings), c.want)

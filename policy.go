@@ -63,12 +63,15 @@ type Policy struct {
 
 // ArtConfig configures how covers are cached.
 type ArtConfig struct {
-	// How many covers are kept. Default: `500`, also if zero.
+	// How many covers are kept in memory. Default: `500`, also if zero.
 	Entries int `json:"entries,omitempty"`
 
 	// How many bytes of covers are kept in memory. Default: 64 MiB, also if
 	// zero.
 	Memory int64 `json:"memory,omitempty"`
+
+	// Keeps covers on a disk too. Default: none.
+	Disk *DiskConfig `json:"disk,omitempty"`
 
 	Policy
 }
@@ -78,6 +81,9 @@ type StreamConfig struct {
 	// How many bytes of streams are kept in memory. Default: 256 MiB, also if
 	// zero.
 	Memory int64 `json:"memory,omitempty"`
+
+	// Keeps streams on a disk too. Default: none.
+	Disk *DiskConfig `json:"disk,omitempty"`
 
 	// The size in bytes of the slices that streams are kept in: what a seek
 	// fetches at the least. From 16 KiB to 16 MiB. What is kept already stays as

@@ -149,6 +149,29 @@ func canonical(t *testing.T, config string) string {
 	return string(out)
 }
 
+// The production node at the end of Caddyfile.example is one that can be loaded.
+func TestProductionExample(t *testing.T) {
+	for _, name := range []string{"R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY", "VOYO_API_KEY"} {
+		t.Setenv(name, "made-up")
+	}
+	_, example, found := strings.Cut(readRepository(t, "Caddyfile.example"), "\n#\n# {\n")
+	if !found {
+		t.Fatal("there is none")
+	}
+	node := regexp.MustCompile(`(?m)^# ?`).ReplaceAllString("# {\n"+example, "")
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(node), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cfg *caddy.Config
+	if err := json.Unmarshal(adapted, &cfg); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(cfg); err != nil {
+		t.Error(err)
+	}
+}
+
 // The documents link to files that are there.
 func TestDocumentsLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([\w./-]+)\)`)

@@ -2,7 +2,9 @@ package voyo
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,6 +27,7 @@ var states = caddy.NewUsagePool()
 // share one, be it side by side or one after the other. It belongs to no
 // configuration, so it holds nothing that was made for one, such as a logger.
 type state struct {
+	name    string // of the key, and of what is on a disk
 	art     *cache.Cache
 	streams *cache.Cache
 	memo    *resolver.Memo
@@ -40,6 +43,7 @@ type state struct {
 
 	mu       sync.Mutex
 	leases   []*lease // the longest held first
+	disks    disks    // in use
 	requests int      // being answered
 	ended    bool     // no handler is left
 }
@@ -83,17 +87,18 @@ func (s *state) close() {
 	s.streams.Close()
 }
 
-// lease is one handler's hold on a state, and the limits which that handler's
-// configuration states.
+// lease is one handler's hold on a state, and the limits and disks which that
+// handler's configuration states.
 //
-// The limits in effect are those of the lease that was held the longest. While
-// a new configuration is loaded and may still fail, that is the old one's; so a
-// failed reload changes nothing, and a successful one applies its limits as the
-// old configuration is cleaned up.
+// Those in effect are the ones of the lease that was held the longest. While a
+// new configuration is loaded and may still fail, that is the old one's; so a
+// failed reload changes nothing, and a successful one applies its limits and disks
+// as the old configuration is cleaned up.
 type lease struct {
 	key    [sha256.Size]byte
 	state  *state
 	limits limits
+	disks  disks // none until the configuration starts
 }
 
 // limits are those of all the caches of a state.
@@ -107,6 +112,7 @@ func acquireState(key [sha256.Size]byte, l limits) *lease {
 	// the constructor can't fail, so neither can this
 	value, _, _ := states.LoadOrNew(key, func() (caddy.Destructor, error) {
 		return &state{
+			name:    hex.EncodeToString(key[:]),
 			art:     cache.New(l.art),
 			streams: cache.New(l.streams),
 			memo:    resolver.NewMemo(memoEntries),
@@ -119,11 +125,21 @@ func acquireState(key [sha256.Size]byte, l limits) *lease {
 	return held
 }
 
-// release ends the hold. The last one ends the state.
+// open opens the disks, when the configuration starts. Those that are open when
+// another one can't be are given back by release.
+func (l *lease) open(p places) error {
+	opened, err := openDisks(p)
+	l.state.equip(l, opened)
+	return err
+}
+
+// release ends the hold. The last one ends the state. By the time that a disk is
+// closed the caches have let go of it.
 func (l *lease) release() error {
 	l.state.detach(l)
-	_, err := states.Delete(l.key)
-	return err
+	err := l.disks.release()
+	_, stateErr := states.Delete(l.key)
+	return errors.Join(err, stateErr)
 }
 
 func (s *state) attach(l *lease) {
@@ -135,19 +151,51 @@ func (s *state) attach(l *lease) {
 	}
 }
 
+func (s *state) equip(l *lease, d disks) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.disks = d
+	if s.leases[0] == l {
+		s.setDisks(d)
+	}
+}
+
 func (s *state) detach(l *lease) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.Index(s.leases, l)
 	s.leases = slices.Delete(s.leases, i, i+1)
-	if i == 0 && len(s.leases) > 0 {
+	switch {
+	case i > 0:
+	case len(s.leases) > 0:
 		s.setLimits(s.leases[0].limits)
+		s.setDisks(s.leases[0].disks)
+	default:
+		s.setDisks(disks{}) // a request may outlive its handler, but not use a disk that may be closed
 	}
 }
 
 func (s *state) setLimits(l limits) {
 	s.art.SetLimits(l.art)
 	s.streams.SetLimits(l.streams)
+}
+
+// setDisks leaves a cache alone that goes on with the same store.
+func (s *state) setDisks(d disks) {
+	if next := d.art.disk(); next != s.disks.art.disk() {
+		s.art.SetDisk(next, s.name+"/"+artDisk)
+	}
+	if next := d.streams.disk(); next != s.disks.streams.disk() {
+		s.streams.SetDisk(next, s.name+"/"+streamDisk)
+	}
+	s.disks = d
+}
+
+// disksInUse returns the disks that the caches use. They may be closed soon.
+func (s *state) disksInUse() disks {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.disks
 }
 
 // stateKey names the state of handlers that would fetch the same things. It is

@@ -16,8 +16,8 @@ import (
 // so that nobody takes an option for granted that does nothing yet.
 var planned = []string{
 	"origin", "rate_limit", "signed_urls", "shield", "fleet",
-	"art disk", "art stale_while_revalidate", "art stale_if_error",
-	"stream disk", "stream stale_while_revalidate", "stream stale_if_error",
+	"art stale_while_revalidate", "art stale_if_error",
+	"stream stale_while_revalidate", "stream stale_if_error",
 }
 
 // block holds what reads each subdirective of a block, by name. It is called
@@ -144,12 +144,31 @@ func readSize(dst *int64) func(*caddyfile.Dispenser) error {
 		if err != nil {
 			return err
 		}
-		n, err := humanize.ParseBytes(arg)
-		if err != nil || n == 0 || n > math.MaxInt64 {
-			return d.Errf("invalid size '%s': must be a positive number of bytes below 8EiB, as in 64MiB", arg)
+		*dst, err = parseSize(d, arg)
+		return err
+	}
+}
+
+func parseSize(d *caddyfile.Dispenser, arg string) (int64, error) {
+	n, err := humanize.ParseBytes(arg)
+	if err != nil || n == 0 || n > math.MaxInt64 {
+		return 0, d.Errf("invalid size '%s': must be a positive number of bytes below 8EiB, as in 64MiB", arg)
+	}
+	return int64(n), nil
+}
+
+func readDisk(dst **DiskConfig) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) (err error) {
+		disk, size := new(DiskConfig), ""
+		switch {
+		case !d.AllArgs(&disk.Dir, &size):
+			return d.ArgErr()
+		case disk.Dir == "" || size == "":
+			return d.Err("empty argument")
 		}
-		*dst = int64(n)
-		return nil
+		*dst = disk
+		disk.Size, err = parseSize(d, size)
+		return err
 	}
 }
 

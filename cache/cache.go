@@ -39,6 +39,9 @@ var (
 	// request: a wrong range or length, or another version of the object.
 	ErrBadAnswer = errors.New("upstream answer is not valid")
 
+	// ErrBusy says that too many exchanges with upstreams are under way.
+	ErrBusy = errors.New("too many requests to upstreams")
+
 	// ErrClosed says that the cache was closed.
 	ErrClosed = errors.New("cache is closed")
 )
@@ -102,16 +105,24 @@ type Cache struct {
 	cancel context.CancelCauseFunc
 	work   sync.WaitGroup // the exchanges
 
-	mu      sync.Mutex // guards all below, and every object and fill
-	store   *store
-	flights map[string]*flight // openings under way, by key
-	stats   Stats
+	mu        sync.Mutex // guards all below, and every object and fill
+	store     *store
+	flights   map[string]*flight // openings under way, by key
+	exchanges exchanges
+	hits      int64
+	misses    int64
 }
 
 // New returns an empty cache. Close must be called when it is no longer used.
 func New(l Limits) *Cache {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	return &Cache{ctx: ctx, cancel: cancel, store: newStore(l), flights: make(map[string]*flight)}
+	return &Cache{
+		ctx:       ctx,
+		cancel:    cancel,
+		store:     newStore(l),
+		flights:   make(map[string]*flight),
+		exchanges: exchanges{paused: make(map[*fill]struct{})},
+	}
 }
 
 // SetLimits changes the limits, and evicts what is now too much. Objects keep
@@ -127,6 +138,10 @@ func (c *Cache) SetLimits(l Limits) {
 func (c *Cache) Close() {
 	c.mu.Lock()
 	c.cancel(ErrClosed) // under mu, so that no exchange starts after it
+	for _, f := range c.exchanges.queue {
+		c.exchange(f) // whose upstream is not asked any more
+	}
+	c.exchanges.queue = nil
 	c.mu.Unlock()
 	c.work.Wait()
 }
@@ -135,9 +150,13 @@ func (c *Cache) Close() {
 func (c *Cache) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.stats
-	s.Entries, s.Bytes = c.store.objects.Len(), c.store.bytes
-	return s
+	return Stats{
+		Entries: c.store.objects.Len(),
+		Bytes:   c.store.bytes,
+		Fills:   c.exchanges.running,
+		Hits:    c.hits,
+		Misses:  c.misses,
+	}
 }
 
 // Info is what is known of an object that is stored and fresh.
@@ -147,8 +166,9 @@ type Info struct {
 }
 
 // Peek returns what is known of the object that a key names, and whether there is
-// one. It does not count as a use of the object.
-func (c *Cache) Peek(key string) (Info, bool) {
+// one. It does not count as a use of the object, and asks no upstream.
+func (c *Cache) Peek(ctx context.Context, key string) (Info, bool) {
+	c.recalled(ctx, key)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o, ok := c.store.objects.Peek(key)
@@ -168,7 +188,7 @@ func (c *Cache) Warm(ctx context.Context, req Request, n int64) error {
 		if err = t.open(ctx, byterange.Spec{First: 0, Last: n - 1}); err != nil || t.pass {
 			return err
 		}
-		err = t.copy(ctx, 0, n, func([]byte) error { return nil }, func() {})
+		err = t.copy(ctx, 0, n, discard{})
 	}
 	if err == io.EOF {
 		return nil
@@ -176,24 +196,12 @@ func (c *Cache) Warm(ctx context.Context, req Request, n int64) error {
 	return err
 }
 
-// stopped counts off what start has counted.
-func (c *Cache) stopped() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stats.Fills--
-}
-
-// start runs f, which talks to an upstream and contains its panics, in the
-// background. It reports false, and runs nothing, if the cache is closed. The
-// caller holds c.mu.
-func (c *Cache) start(f func()) bool {
+// background runs f, which contains its panics, in the background. It reports
+// false, and runs nothing, if the cache is closed. The caller holds c.mu.
+func (c *Cache) background(f func()) bool {
 	if c.ctx.Err() != nil {
 		return false
 	}
-	c.stats.Fills++
-	c.work.Go(func() {
-		defer c.stopped()
-		f()
-	})
+	c.work.Go(f)
 	return true
 }

@@ -265,7 +265,7 @@ func TestWarmBringsTheHead(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.work.Wait()
-	if info, ok := c.Peek("a"); !ok || info.Head != 3000 || o.bytesSent() != 3000 {
+	if info, ok := c.Peek(t.Context(), "a"); !ok || info.Head != 3000 || o.bytesSent() != 3000 {
 		t.Errorf("stored: %+v, %d bytes sent", info, o.bytesSent())
 	}
 	if s := c.Stats(); s.Hits+s.Misses != 0 {
@@ -296,7 +296,7 @@ func TestWarmBringsTheRest(t *testing.T) {
 		if err := c.Warm(ctx, req, math.MaxInt64); err != nil {
 			t.Errorf("Warm: %v", err)
 		}
-		if info, _ := c.Peek("a"); info.Size != 10_000 {
+		if info, _ := c.Peek(t.Context(), "a"); info.Size != 10_000 {
 			t.Errorf("stored: %+v", info)
 		}
 		if resp, _, err := get(t, c, req); err != nil || !bytes.Equal(read(t, resp), o.body) {

@@ -94,6 +94,9 @@ func (f *fill) stir() {
 	}
 }
 
+// running reports whether the fill has not ended yet.
+func (f *fill) running() bool { return slices.Contains(f.o.fills, f) }
+
 // recentBytes returns the bytes from off on, as far as the fill holds on to them.
 func (f *fill) recentBytes(off int64) []byte {
 	i, start, _ := f.o.bounds(off)
@@ -117,8 +120,8 @@ func (c *Cache) fillGap(o *object, req Request, off, until int64) *fill {
 		}
 	}
 	o.fills = append(o.fills, f)
-	if !c.start(func() { c.run(f, nil) }) {
-		c.finish(f, ErrClosed)
+	if err := c.start(func() { c.run(f, nil) }); err != nil {
+		c.finish(f, err)
 	}
 	return f
 }
@@ -137,6 +140,9 @@ func (c *Cache) run(f *fill, a *answer) {
 func (c *Cache) bring(f *fill, a *answer) (err error) {
 	for vain := 0; vain <= maxResumes; vain++ {
 		before := c.position(f)
+		if a == nil && c.abandoned(f) {
+			return errAbandoned
+		}
 		if a == nil {
 			a, err = c.resume(f)
 		}
@@ -217,7 +223,7 @@ func (c *Cache) supersede(o *object) {
 // c.mu.
 func (c *Cache) kill(o *object, err error) {
 	o.dead = err
-	c.store.remove(o)
+	c.store.void(o)
 	for _, f := range o.fills {
 		f.news()
 		f.stir()
@@ -235,11 +241,11 @@ func (c *Cache) finish(f *fill, err error) {
 			c.kill(o, err)
 		}
 	}
-	if errors.Is(err, ErrNotFound) && !o.gone { // what is left of it is of no use
-		c.store.remove(o)
+	if errors.Is(err, ErrNotFound) && !o.gone && f.readers > 0 { // what is left of it is of no use
+		c.store.void(o)
 		c.markMissing(f.req, err)
 	}
-	c.store.removeEmpty(o)
+	c.store.forgetEmpty(o)
 	f.news()
 }
 

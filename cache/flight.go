@@ -12,9 +12,10 @@ import (
 	"github.com/voyo-music/caddy-voyo/internal/contain"
 )
 
-// flight is the opening of an object by one request to its upstream, for however
-// many ask. Guarded by Cache.mu until done is closed.
+// flight is the opening of an object, by one request to its upstream or from the
+// disk, for however many ask. Guarded by Cache.mu until done is closed.
 type flight struct {
+	recall  bool  // from the disk; the next look-up shows what it has brought
 	slice   int64 // size in bytes that a new object's slices will have
 	done    chan struct{}
 	waiters int // that have not left
@@ -40,12 +41,25 @@ func (c *Cache) launch(req Request, old *object, want byterange.Spec) *flight {
 			c.arrive(req.Key, fl, func() { fl.err = err })
 		}
 	}
-	if !c.start(fly) {
+	if err := c.start(fly); err != nil {
 		delete(c.flights, req.Key)
-		fl.err = ErrClosed
+		fl.err = err
 		close(fl.done)
 	}
 	return fl
+}
+
+// deserted ends a flight that nobody waits for any more, before it has begun.
+func (c *Cache) deserted(key string, fl *flight) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if fl.waiters > 0 {
+		return false
+	}
+	delete(c.flights, key)
+	fl.err = errAbandoned
+	close(fl.done)
+	return true
 }
 
 // arrive ends a flight with the result that set puts into it, unless it has ended
@@ -65,6 +79,9 @@ func (c *Cache) arrive(key string, fl *flight, set func()) {
 // read, and reads the body.
 func (c *Cache) fly(fl *flight, req Request, old *object, want byterange.Spec) {
 	end := func(set func()) { c.arrive(req.Key, fl, set) }
+	if c.deserted(req.Key, fl) {
+		return
+	}
 	a, err := c.askOpening(fl, req, old, want)
 	if err != nil {
 		end(func() {
@@ -80,7 +97,10 @@ func (c *Cache) fly(fl *flight, req Request, old *object, want byterange.Spec) {
 		end(func() {
 			old.refresh(a.Header, req.Policy, now)
 			if !req.Policy.mayStore(old.header) {
-				c.store.remove(old)
+				c.store.void(old)
+			}
+			if old.disk != nil {
+				old.disk.SetMeta(old.encode())
 			}
 			fl.obj, fl.revalidated = old, true
 		})
@@ -91,7 +111,7 @@ func (c *Cache) fly(fl *flight, req Request, old *object, want byterange.Spec) {
 			c.store.marks.Add(req.Key, mark{until: now.Add(passTime)})
 		})
 	default:
-		c.take(fl, req, a, now)
+		c.take(fl, req, a, old, now)
 	}
 }
 
@@ -144,8 +164,9 @@ func (c *Cache) keepable(p *Policy, a *answer) bool {
 	return a.size <= c.store.limits.Memory || newValidator(a.Header, a.size).usable()
 }
 
-// take makes a new object of the answer, and reads its body into it.
-func (c *Cache) take(fl *flight, req Request, a *answer, now time.Time) {
+// take makes a new object of the answer, in the place of old if there was one, and
+// reads its body into it.
+func (c *Cache) take(fl *flight, req Request, a *answer, old *object, now time.Time) {
 	err := a.admit(req.Policy)
 	o := newObject(req, a, now)
 	f := &fill{o: o, req: req, end: a.end}
@@ -168,6 +189,9 @@ func (c *Cache) take(fl *flight, req Request, a *answer, now time.Time) {
 		f.pos, f.readers = f.start, fl.waiters
 		o.fills = []*fill{f}
 		fl.obj, fl.fill = o, f
+		if old != nil { // which may have left the memory meanwhile, but not the disk
+			c.store.void(old)
+		}
 		c.store.put(o)
 	})
 	if err != nil {

@@ -129,7 +129,7 @@ func pipe(p *response, a *answer) error {
 		case err != nil:
 			return err
 		case n < len(buf):
-			p.flush() // the upstream has no more for now
+			p.idle() // the upstream has no more for now
 		}
 	}
 }

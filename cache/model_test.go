@@ -9,12 +9,14 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
 
+	"github.com/voyo-music/caddy-voyo/cache/disk"
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
 )
 
@@ -60,8 +62,9 @@ var faultKinds = []string{"", "", "reset", "truncated", "short", "lies", "long",
 
 // action is one client's request.
 type action struct {
-	spec  byterange.Spec
-	leave int64 // after so many bytes; -1: never
+	spec    byterange.Spec
+	leave   int64 // after so many bytes; -1: never
+	restart bool  // the node, afterwards
 }
 
 // TestModel compares what clients get, from a cache whose upstream misbehaves and
@@ -72,8 +75,9 @@ func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		size := rapid.IntRange(1, 40_000).Draw(rt, "size")
 		slice := rapid.SampledFrom([]int64{512, 1000, 4096, 65536}).Draw(rt, "slice")
-		c := New(Limits{Memory: rapid.Int64Range(1, 60_000).Draw(rt, "memory"), Slice: slice})
-		defer c.Close()
+		limits := Limits{Memory: rapid.Int64Range(1, 60_000).Draw(rt, "memory"), Slice: slice}
+		n := newNode(t, limits, rapid.SampledFrom([]int64{0, 0, 1_100_000, 2_000_000}).Draw(rt, "disk"))
+		defer n.stop()
 		o := newOrigin(content(0, size))
 		o.unknown = rapid.Bool().Draw(rt, "unknown")
 		o.noRange = rapid.Bool().Draw(rt, "noRange")
@@ -108,14 +112,14 @@ func TestModel(t *testing.T) {
 			if first < 0 {
 				last = max(last, 1)
 			}
-			return action{byterange.Spec{First: first, Last: last}, rapid.SampledFrom([]int64{-1, -1, 0, 700, 9000}).Draw(rt, "leave")}
+			return action{byterange.Spec{First: first, Last: last}, rapid.SampledFrom([]int64{-1, -1, 0, 700, 9000}).Draw(rt, "leave"), rapid.IntRange(0, 9).Draw(rt, "restart") == 9}
 		}), 1, 12).Draw(rt, "actions")
 
 		req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
 		var wg sync.WaitGroup
 		for i, a := range actions {
 			wg.Go(func() {
-				if err := play(c, req, a, size, func() map[string][]byte {
+				if err := play(n.Cache, req, a, size, func() map[string][]byte {
 					o.mu.Lock()
 					defer o.mu.Unlock()
 					return maps.Clone(versions)
@@ -126,14 +130,62 @@ func TestModel(t *testing.T) {
 			if i%3 == 2 {
 				wg.Wait()
 			}
+			if a.restart {
+				wg.Wait()
+				n.stop()
+				n.start()
+			}
 		}
 		wg.Wait()
-		c.work.Wait()
+		n.work.Wait()
 		if n := o.open(); n != 0 && len(faults) == 0 {
 			rt.Errorf("%d bodies are still open", n)
 		}
-		c.check(rt)
+		n.check(rt)
 	})
+}
+
+// node is a cache that may have a disk, and that can be started again.
+type node struct {
+	*Cache
+	tb     testing.TB
+	limits Limits
+	disk   int64 // bytes; 0: none
+	dir    string
+	store  *disk.Store
+}
+
+func newNode(tb testing.TB, l Limits, diskLimit int64) *node {
+	n := &node{tb: tb, limits: l, disk: diskLimit}
+	if diskLimit > 0 {
+		dir, err := os.MkdirTemp(tb.TempDir(), "disk") // rapid runs many in one test
+		if err != nil {
+			tb.Fatal(err)
+		}
+		n.dir = dir
+	}
+	n.start()
+	return n
+}
+
+func (n *node) start() {
+	n.Cache = New(n.limits)
+	if n.disk > 0 {
+		var err error
+		if n.store, err = disk.Open(n.dir, n.disk, disk.Events{}); err != nil {
+			n.tb.Fatal(err)
+		}
+		n.SetDisk(n.store, "test")
+	}
+}
+
+func (n *node) stop() {
+	n.Close()
+	if n.store != nil {
+		if err := n.store.Close(); err != nil {
+			n.tb.Error(err)
+		}
+	}
 }
 
 // play makes one request, and returns what is wrong with its answer.
@@ -217,7 +269,7 @@ func (c *Cache) check(t rapid.TB) {
 	if c.store.bytes > c.store.limits.Memory {
 		t.Errorf("%d bytes are kept, %d are allowed", c.store.bytes, c.store.limits.Memory)
 	}
-	var total int64
+	var total, small int64
 	kept := 0
 	for _, o := range c.store.objects.Values() {
 		if len(o.fills) > 0 || o.gone || o.dead != nil {
@@ -233,12 +285,18 @@ func (c *Cache) check(t rapid.TB) {
 			}
 			total += s.counted
 			kept++
+			if _, ok := c.store.memory.small.Peek(sliceKey{o, i}); ok {
+				small += s.counted
+			}
 		}
 	}
-	if c.stats.Fills != 0 {
-		t.Errorf("%d fills are under way", c.stats.Fills)
+	if m := c.store.memory; m.bytes != small || m.ghosts.Len() > int(max(2*m.limit/c.store.limits.Slice, 1)) || len(c.store.promoting) != 0 {
+		t.Errorf("small has %d bytes, counted as %d; %d ghosts; %d slices are being promoted", small, m.bytes, m.ghosts.Len(), len(c.store.promoting))
 	}
-	if total != c.store.bytes || kept != c.store.slices.Len() || len(c.flights) != 0 {
-		t.Errorf("%d bytes in %d slices, counted as %d in %d; %d flights", total, kept, c.store.bytes, c.store.slices.Len(), len(c.flights))
+	if e := &c.exchanges; e.running+len(e.queue)+len(e.paused) != 0 {
+		t.Errorf("%d exchanges are under way, %d wait, %d are paused", e.running, len(e.queue), len(e.paused))
+	}
+	if total != c.store.bytes || kept != c.store.memory.len() || len(c.flights) != 0 {
+		t.Errorf("%d bytes in %d slices, counted as %d in %d; %d flights", total, kept, c.store.bytes, c.store.memory.len(), len(c.flights))
 	}
 }

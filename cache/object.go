@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/voyo-music/caddy-voyo/cache/disk"
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
 )
 
@@ -19,21 +20,28 @@ type object struct {
 	lifetime  time.Duration // fresh for so long from arrived on
 	size      int64         // -1 until it is known
 	sliceSize int64
-	slices    map[int]*slice // by index; what is claimed to be huge takes no more room than what is there
+	slices    map[int]*slice // in memory, by index; what is claimed to be huge takes no more room than what is there
+	disk      *disk.Object   // what is on disk; nil if nothing ever was
 	fills     []*fill        // under way
 	kept      int            // slices that the store could evict
 	late      bool           // its size was known at its end only: an upstream that fills its gaps may not say it either
 	gone      bool           // no longer in the store: only its present readers use it
+	void      bool           // no longer what the key names, neither in memory nor on disk
 	dead      error          // why it must not be read any more
 }
 
-// slice is what an object has at a multiple of its slice size.
+// slice is what an object has in memory at a multiple of its slice size.
 type slice struct {
 	data     []byte // what is there from the slice's start on; only ever grows
 	complete bool   // nothing is missing, and the store knows it
 	by       *fill  // that writes it, or has written it
 	counted  int64  // bytes that the store counts for it
+	used     int64  // bytes that were served of it, lately
+	queue    queue  // of the memory's, that it is in
 }
+
+// uses returns how often the slice was used, in whole slices.
+func (s *slice) uses() float64 { return float64(s.used) / float64(max(len(s.data), 1)) }
 
 // newObject returns the object that an answer brings.
 func newObject(req Request, a *answer, now time.Time) *object {
@@ -109,7 +117,19 @@ func (o *object) bounds(off int64) (i int, start, end int64) {
 	return i, start, end
 }
 
-// bytes returns the object's bytes from off on, as far as they are there in one
+// whole reports whether the object is of use only with all of its bytes.
+func (o *object) whole() bool { return !o.resumable() || o.late }
+
+// has reports whether a slice is there for good, in memory or on disk.
+func (o *object) has(i int) bool {
+	s := o.slices[i]
+	return s != nil && s.complete || o.onDisk(i)
+}
+
+// onDisk reports whether a slice is on disk.
+func (o *object) onDisk(i int) bool { return o.disk != nil && o.disk.Has(int64(i)) }
+
+// bytes returns the object's bytes from off on, as far as they are in memory in one
 // piece; nil if there are none.
 func (o *object) bytes(off int64) []byte {
 	i, start, _ := o.bounds(off)
@@ -156,7 +176,7 @@ func (o *object) outcome(want byterange.Spec, now time.Time) outcome {
 func (o *object) holds(start, end int64) bool {
 	for off := start; off < end; {
 		i, _, next := o.bounds(off)
-		if s := o.slices[i]; s == nil || !s.complete {
+		if !o.has(i) {
 			return false
 		}
 		off = next
@@ -167,12 +187,12 @@ func (o *object) holds(start, end int64) bool {
 // head returns how many bytes are there for good from the beginning on.
 func (o *object) head() int64 {
 	var off int64
-	for i := 0; ; i++ {
-		s := o.slices[i]
-		if s == nil || !s.complete {
+	for {
+		i, _, next := o.bounds(off)
+		if !o.has(i) || next <= off {
 			return off
 		}
-		off += int64(len(s.data))
+		off = next
 	}
 }
 
@@ -187,12 +207,12 @@ func (o *object) promised(start, end int64) bool {
 	}
 	for off := start; off < end; {
 		i, _, next := o.bounds(off)
-		switch s, f := o.slices[i], o.fillAt(off); {
+		switch f := o.fillAt(off); {
 		case f != nil && f.end < 0:
 			return true
 		case f != nil:
 			next = f.end // not slice by slice, of which a claimed size can have any number
-		case s == nil || !s.complete: // what has come of it, if anything
+		case !o.has(i): // what has come of it, if anything
 			n := int64(len(o.bytes(off)))
 			if n == 0 {
 				return false
@@ -215,8 +235,8 @@ func (o *object) fillAt(off int64) *fill {
 	return nil
 }
 
-// gap returns the end of the gap that begins at start, a slice's first byte: up
-// to limit, the next slice that is there, or the next fill.
+// gap returns the end of the gap that begins at start, the first byte of a slice
+// that is not there: up to limit, the next slice that is, or the next fill.
 func (o *object) gap(start, limit int64) int64 {
 	for _, f := range o.fills {
 		if _, first, _ := o.bounds(f.pos); first > start {
@@ -226,6 +246,11 @@ func (o *object) gap(start, limit int64) int64 {
 	for i := range o.slices { // of which there are fewer than a claimed size could have
 		if first := int64(i) * o.sliceSize; first >= start {
 			limit = min(limit, first)
+		}
+	}
+	if o.disk != nil {
+		if i := o.disk.Next(start/o.sliceSize + 1); i >= 0 {
+			limit = min(limit, i*o.sliceSize)
 		}
 	}
 	return limit

@@ -45,7 +45,9 @@ type transaction struct {
 	outcome outcome
 	stored  bool // obj was there before the request
 
-	headOnly bool // none of the bytes is wanted
+	headOnly   bool // none of the bytes is wanted
+	followed   int  // the slice after which a fill was last looked for, plus 1
+	unreadable int  // a slice that could not be read from the disk, plus 1
 }
 
 // open finds or brings the object that the key names, such that the bytes wanted
@@ -55,8 +57,10 @@ type transaction struct {
 // replacing it for each other. After some tries each gets an answer of its own.
 func (t *transaction) open(ctx context.Context, want byterange.Spec) error {
 	t.close() // what was opened before may be another version
-	for range maxOpenings {
-		fl, err := t.lookup(want)
+	t.followed, t.unreadable = 0, 0
+	recalled := false
+	for tries := 0; tries < maxOpenings; {
+		fl, err := t.lookup(want, !recalled)
 		if fl == nil {
 			return err
 		}
@@ -66,6 +70,11 @@ func (t *transaction) open(ctx context.Context, want byterange.Spec) error {
 			t.c.leave(fl)
 			return ctx.Err()
 		}
+		if fl.recall {
+			recalled = true
+			continue
+		}
+		tries++
 		if done, err := t.land(fl, want); done {
 			return err
 		}
@@ -75,8 +84,8 @@ func (t *transaction) open(ctx context.Context, want byterange.Spec) error {
 }
 
 // lookup uses what is stored, or else returns the flight that will bring what is
-// wanted.
-func (t *transaction) lookup(want byterange.Spec) (*flight, error) {
+// wanted; from the disk if it may have that and recall is set.
+func (t *transaction) lookup(want byterange.Spec, recall bool) (*flight, error) {
 	c, key, now := t.c, t.req.Key, time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -96,7 +105,11 @@ func (t *transaction) lookup(want byterange.Spec) (*flight, error) {
 		return nil, nil
 	}
 	fl, ok := c.flights[key]
-	if !ok {
+	switch {
+	case ok:
+	case o == nil && recall && c.store.mayRecall(key):
+		fl = c.recall(key)
+	default:
 		fl = c.launch(t.req, o, want)
 	}
 	fl.waiters++

@@ -262,7 +262,7 @@ func read(t testing.TB, resp *http.Response) []byte {
 
 // contains reports whether the whole object is stored.
 func contains(c *Cache, key string) bool {
-	info, ok := c.Peek(key)
+	info, ok := c.Peek(context.Background(), key)
 	return ok && info.Head == info.Size
 }
 

@@ -20,6 +20,13 @@ type outcome struct {
 	ttl         time.Duration
 }
 
+// missed makes a hit of which something was not there after all what it is.
+func (o *outcome) missed() {
+	if o.hit {
+		o.hit, o.partial, o.stored = false, true, true
+	}
+}
+
 func (o outcome) status() Status {
 	switch {
 	case o.hit:

@@ -11,9 +11,10 @@ import (
 // whose size is not known; it doubles.
 const firstRoom = 16 << 10
 
-// pauseTimeout is how long a fill holds its connection for readers who do not move
-// on: longer than a slice lasts when it is played. They ask anew when they do.
-const pauseTimeout = 30 * time.Second
+// pauseTimeout is how long a fill holds its connection, which may be one of few,
+// for readers who are slower than the upstream. They get another when they have
+// read what there is.
+const pauseTimeout = 3 * time.Second
 
 // pour reads the body into the fill's slices, until the fill's end, and closes it.
 func (c *Cache) pour(f *fill, a *answer) error {
@@ -64,11 +65,12 @@ func (c *Cache) skip(f *fill, a *answer) error {
 // errAbandoned says that nobody waited for a fill any more.
 var errAbandoned = errors.New("nobody waits")
 
-// abandoned reports whether nobody waits for the fill any more.
+// abandoned reports whether nobody waits for the fill any more, or all that it had
+// to bring is there.
 func (c *Cache) abandoned(f *fill) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !f.wanted()
+	return !f.wanted() || f.end >= 0 && f.pos >= f.end
 }
 
 // wanted reports whether somebody waits for the fill, or may soon. What can't be
@@ -79,18 +81,18 @@ func (f *fill) wanted() bool {
 
 // pace waits at the beginning of a slice as long as the fill is too far ahead of
 // its readers for the memory that there is. If that is for long the fill ends
-// there: its connection may be one of few. What can't be resumed has to go on.
+// there. What can't be resumed has to go on.
 func (c *Cache) pace(f *fill) {
 	moved := c.tooFarAhead(f)
 	if moved == nil {
 		return
 	}
+	defer c.unpause(f)
 	timeout := time.NewTimer(pauseTimeout)
 	defer timeout.Stop()
 	for ; moved != nil; moved = c.tooFarAhead(f) {
 		select {
 		case <-moved:
-			timeout.Reset(pauseTimeout)
 		case <-timeout.C:
 			c.mu.Lock()
 			f.end = f.pos
@@ -100,6 +102,12 @@ func (c *Cache) pace(f *fill) {
 			return
 		}
 	}
+}
+
+func (c *Cache) unpause(f *fill) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.exchanges.paused, f)
 }
 
 // tooFarAhead returns what to wait for, if the fill is at the beginning of a slice
@@ -114,11 +122,16 @@ func (c *Cache) tooFarAhead(f *fill) <-chan struct{} {
 	}
 	ahead := (window - 2) * o.sliceSize
 	if !o.gone { // or else its slices are in nobody's way but its own
-		ahead = max(ahead, c.store.limits.Memory/int64(max(aheadShare, 2*c.stats.Fills)))
+		ahead = max(ahead, c.store.limits.Memory/int64(max(aheadShare, 2*c.exchanges.running)))
 	}
 	if f.pos-f.lead < ahead {
 		return nil
 	}
+	if len(c.exchanges.queue) > 0 { // it makes way
+		f.end = f.pos
+		return nil
+	}
+	c.exchanges.paused[f] = struct{}{}
 	if f.moved == nil {
 		f.moved = make(chan struct{})
 	}
@@ -237,6 +250,9 @@ func (c *Cache) ended(f *fill, n int) error {
 	if o.size < 0 {
 		o.size, o.validator.size, f.end = f.pos, f.pos, f.pos
 		o.late = true
+	}
+	if o.whole() {
+		c.store.saveWhole(o)
 	}
 	c.keepAll(f)
 	return nil

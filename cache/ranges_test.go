@@ -2,13 +2,17 @@ package cache
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"math"
 	"mime"
 	"mime/multipart"
 	"strconv"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
 )
@@ -214,8 +218,10 @@ func TestReadAhead(t *testing.T) {
 		status           Status
 	}{
 		{"bytes=0-1", "bytes=0-2999", Miss},
-		{"bytes=0-2999", "", Hit},
-		{"bytes=3000-3999", "bytes=3000-5999", Partial},
+		{"bytes=0-1999", "", Hit},
+		{"bytes=2000-2100", "bytes=3000-5999", Hit}, // the next range will be a hit
+		{"bytes=3000-3999", "", Hit},
+		{"bytes=6000-6099", "bytes=6000-8999", Partial},
 		{"bytes=98500-", "bytes=98000-", Partial},
 	} {
 		before := o.count()
@@ -233,9 +239,41 @@ func TestReadAhead(t *testing.T) {
 		}
 	}
 	// all that was read ahead is kept
-	if info, ok := c.Peek("a"); !ok || info.Head != 6000 || info.Size != 100_000 {
+	if info, ok := c.Peek(t.Context(), "a"); !ok || info.Head != 9000 || info.Size != 100_000 {
 		t.Errorf("stored: %+v", info)
 	}
+}
+
+// TestFollowingAsksOnce has a reader keep up with an upstream that drips: all comes
+// with the one request.
+func TestFollowingAsksOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTest(t, Limits{Slice: 1000})
+		o := newOrigin(content(22, 20_500))
+		o.wrap = func(_ context.Context, r io.Reader) io.Reader {
+			return readerFunc(func(p []byte) (int, error) {
+				time.Sleep(time.Millisecond)
+				return r.Read(p[:min(len(p), 300)])
+			})
+		}
+		p := policy()
+		p.ReadAhead = 2
+		req := Request{Key: "a", Policy: p, Fetch: o.fetch}
+		var readers sync.WaitGroup
+		for i := range 10 {
+			readers.Go(func() {
+				time.Sleep(time.Duration(i) * 7 * time.Millisecond)
+				resp, _, err := get(t, c, req)
+				if err != nil || !bytes.Equal(read(t, resp), o.body) {
+					t.Error(err)
+				}
+			})
+		}
+		readers.Wait()
+		if o.count() != 1 {
+			t.Errorf("%d requests: %v", o.count(), o.requests)
+		}
+	})
 }
 
 func FuzzOpeningRange(f *testing.F) {

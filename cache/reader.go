@@ -4,26 +4,76 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+
+	"github.com/voyo-music/caddy-voyo/cache/disk"
 )
 
-// copy hands the object's bytes from start to end to write, as they come. An end
-// of -1 is the object's. idle is called before each wait.
-func (t *transaction) copy(ctx context.Context, start, end int64, write func([]byte) error, idle func()) error {
+// sink is where the bytes of an object go.
+type sink interface {
+	// write takes bytes that are in memory.
+	write(p []byte) error
+
+	// writeFile takes the n bytes of a file from off on.
+	writeFile(f *os.File, off, n int64) error
+
+	// idle is called before each wait.
+	idle()
+}
+
+// discard is the sink of who only wants the bytes to be there.
+type discard struct{}
+
+func (discard) write([]byte) error                     { return nil }
+func (discard) writeFile(*os.File, int64, int64) error { return nil }
+func (discard) idle()                                  {}
+
+// piece is what is there of an object from an offset on: bytes in memory, or else
+// a part of a slice's file, which its owner closes.
+type piece struct {
+	data   []byte
+	file   *os.File
+	off, n int64 // within file
+}
+
+func (p piece) len() int64 {
+	if p.file != nil {
+		return p.n
+	}
+	return int64(len(p.data))
+}
+
+// send hands the first n bytes to a sink, and lets go of the piece.
+func (p piece) send(to sink, n int64) error {
+	if p.file == nil {
+		return to.write(p.data[:n])
+	}
+	defer p.close()
+	return to.writeFile(p.file, p.off, n)
+}
+
+func (p piece) close() {
+	if p.file != nil {
+		_ = p.file.Close() // it was only read
+	}
+}
+
+// copy hands the object's bytes from start to end to a sink, as they come. An end
+// of -1 is the object's.
+func (t *transaction) copy(ctx context.Context, start, end int64, to sink) error {
 	for off := start; end < 0 || off < end; {
-		p, err := t.next(ctx, off, end, idle)
+		p, err := t.next(ctx, off, end, to)
 		if err == io.EOF && end < 0 {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if end >= 0 {
-			p = p[:min(int64(len(p)), end-off)]
-		}
-		if err := write(p); err != nil {
+		n := wants(off, end, p.len())
+		if err := p.send(to, n); err != nil {
 			return err
 		}
-		off += int64(len(p))
+		off += n
 	}
 	t.satisfied(end)
 	return nil
@@ -38,60 +88,122 @@ func (t *transaction) satisfied(end int64) {
 	}
 }
 
-// next returns the bytes that are there from off on, and waits until there are
-// some. until is how far the reader wants to go; -1 is the object's end.
-func (t *transaction) next(ctx context.Context, off, until int64, idle func()) ([]byte, error) {
+// next returns what is there from off on, and waits until there is something.
+// until is how far the reader wants to go; -1 is the object's end.
+func (t *transaction) next(ctx context.Context, off, until int64, to sink) (piece, error) {
 	for {
-		p, news, err := t.look(off, until)
-		if p != nil || err != nil {
-			return p, err
+		v, err := t.look(off, until)
+		switch {
+		case err != nil:
+			return piece{}, err
+		case v.data != nil:
+			return piece{data: v.data}, nil
+		case v.disk != nil:
+			if p, ok := t.fromDisk(off, v); ok {
+				return p, nil
+			}
+			continue // it is not there any more, or can't be read
 		}
-		idle()
+		to.idle()
 		select {
-		case <-news:
+		case <-v.news:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return piece{}, ctx.Err()
 		}
 	}
 }
 
-// look returns the bytes that are there from off on, or else what to wait for:
-// news of the fill that will bring them.
-func (t *transaction) look(off, until int64) ([]byte, <-chan struct{}, error) {
+// view is what a reader finds at an offset: bytes in memory, or what to wait for,
+// or else where it is on disk.
+type view struct {
+	data []byte
+	news <-chan struct{} // of the fill that will bring the bytes
+
+	disk       *disk.Object
+	slice      int
+	start, end int64 // of the slice
+	promote    bool  // it is worth some memory, where the caller has to bring it
+}
+
+// look returns what is there from off on.
+func (t *transaction) look(off, until int64) (view, error) {
 	c, o := t.c, t.obj
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if o.dead != nil {
-		return nil, nil, o.dead
+		return view{}, o.dead
 	}
-	if p := t.available(off); p != nil {
-		return p, nil, nil
+	if p := t.available(off, until); p != nil {
+		t.follow(off, until)
+		return view{data: p}, nil
 	}
 	if o.size >= 0 && off >= o.size {
-		return nil, nil, io.EOF
+		return view{}, io.EOF
+	}
+	if i, start, end := o.bounds(off); o.onDisk(i) && i+1 != t.unreadable {
+		t.follow(off, until)
+		promote := c.store.useDisk(o, i, wants(off, until, end-off), end-start)
+		return view{disk: o.disk, slice: i, start: start, end: end, promote: promote}, nil
 	}
 	f, err := t.bringer(off, until)
 	if err != nil {
-		return nil, nil, err
+		return view{}, err
 	}
+	t.outcome.missed()
 	t.hold(f)
 	f.read(off)
-	return nil, f.waitChan(), nil
+	return view{news: f.waitChan()}, nil
 }
 
-// available returns the bytes that are there from off on; nil if there are none.
-func (t *transaction) available(off int64) []byte {
+// wants returns how many of the n bytes from off on a reader wants who goes on
+// until the byte before until; -1 is the object's end.
+func wants(off, until, n int64) int64 {
+	if until < 0 {
+		return n
+	}
+	return min(n, until-off)
+}
+
+// available returns the bytes that are in memory from off on; nil if there are
+// none.
+func (t *transaction) available(off, until int64) []byte {
 	if t.held != nil {
 		t.held.read(off)
 	}
 	if p := t.obj.bytes(off); p != nil {
-		t.c.store.touch(t.obj, off)
+		t.c.store.use(t.obj, off, wants(off, until, int64(len(p))))
 		return p
 	}
 	if t.held != nil {
 		return t.held.recentBytes(off)
 	}
 	return nil
+}
+
+// follow makes sure that what comes after the slice at off is there or on its way:
+// a reader who goes on, or a player that asks for range after range, need not wait
+// there. Once for each slice is enough.
+func (t *transaction) follow(off, until int64) {
+	o := t.obj
+	i, _, next := o.bounds(off)
+	if t.req.Policy.ReadAhead == 0 || i+1 == t.followed || !o.resumable() || next >= o.size {
+		return
+	}
+	t.followed = i + 1
+	if t.held != nil && t.held.running() {
+		return
+	}
+	f := o.fillAt(next)
+	if s := o.slices[i+1]; s != nil && !s.complete {
+		f = s.by
+	}
+	if f == nil && !o.has(i+1) {
+		f = t.c.fillGap(o, t.req, next, max(until, next))
+		f.done(next + o.sliceSize) // read-ahead goes on when the reader has left
+	}
+	if f != nil && next-f.pos <= joinDistance*o.sliceSize && (until < 0 || next < until) {
+		t.hold(f)
+	}
 }
 
 // bringer returns the fill that will bring the byte at off. It starts one if
@@ -113,4 +225,22 @@ func (t *transaction) bringer(off, until int64) (*fill, error) {
 	}
 	f = t.c.fillGap(o, t.req, off, until)
 	return f, f.err
+}
+
+// fromDisk opens what a slice's file has from off on, or brings the slice into
+// memory. It does I/O. It reports false if the slice is not to be had there, or not
+// any more.
+func (t *transaction) fromDisk(off int64, v view) (piece, bool) {
+	i, start, end := v.slice, v.start, v.end
+	f, err := v.disk.Open(int64(i))
+	if err != nil {
+		t.unreadable = i + 1
+	}
+	if v.promote {
+		if data := t.c.promote(t.obj, i, f, end-start); data != nil {
+			_ = f.Close()
+			return piece{data: data[off-start:]}, true
+		}
+	}
+	return piece{file: f, off: off - start, n: end - off}, err == nil
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/textproto"
+	"os"
 	"strconv"
 	"time"
 
@@ -50,9 +52,9 @@ func (c *Cache) count(hit bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if hit {
-		c.stats.Hits++
+		c.hits++
 	} else {
-		c.stats.Misses++
+		c.misses++
 	}
 }
 
@@ -82,7 +84,9 @@ type response struct {
 	sent   bool // the status has been written
 	behind bool // bytes were written since the last flush
 
+	outcome  *outcome          // for Cache-Status; nil if w's header has it
 	annotate func(http.Header) // may be nil
+	sendfile bool              // the kernel can copy from files to the connection
 }
 
 // begin writes the header, once.
@@ -92,6 +96,9 @@ func (p *response) begin() {
 	}
 	p.sent = true
 	maps.Copy(p.w.Header(), p.header)
+	if p.outcome != nil {
+		p.w.Header().Set("Cache-Status", p.outcome.String())
+	}
 	if p.annotate != nil {
 		p.annotate(p.w.Header())
 	}
@@ -105,9 +112,57 @@ func (p *response) write(b []byte) error {
 	return err
 }
 
-// flush sends what has been written. It is called before a wait, so that a
-// listener has all that there is.
-func (p *response) flush() {
+// writeFile takes the n bytes of a file from off on.
+func (p *response) writeFile(f *os.File, off, n int64) error {
+	p.begin()
+	p.behind = true
+	if to, ok := p.w.(io.ReaderFrom); ok && p.sendfile {
+		return sendfile(to, f, off, n)
+	}
+	buf := buffers.Get().(*[64 << 10]byte)
+	defer buffers.Put(buf)
+	for n > 0 {
+		b := buf[:min(n, int64(len(buf)))]
+		if _, err := f.ReadAt(b, off); err != nil {
+			return unexpected(err)
+		}
+		if _, err := p.w.Write(b); err != nil {
+			return err
+		}
+		off, n = off+int64(len(b)), n-int64(len(b))
+	}
+	return nil
+}
+
+// sendfile has the kernel copy the n bytes of a file from off on.
+func sendfile(to io.ReaderFrom, f *os.File, off, n int64) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if _, err := f.Seek(off, io.SeekStart); err != nil {
+		return err
+	}
+	// The file itself, where that will do: a writer between here and the connection
+	// may put a limit around it, and the kernel's way is lost with a second one.
+	from := io.Reader(f)
+	if off+n < info.Size() {
+		from = io.LimitReader(f, n)
+	}
+	sent, err := to.ReadFrom(from)
+	if err == nil && sent < n {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// canSendfile reports whether what is written to a client goes through nothing
+// that has to see it.
+func canSendfile(r *http.Request) bool { return r.ProtoMajor == 1 && r.TLS == nil }
+
+// idle sends what has been written, so that a listener who has to wait has all
+// that there is.
+func (p *response) idle() {
 	if p.behind {
 		p.behind = false
 		_ = http.NewResponseController(p.w).Flush() // not every writer can
@@ -126,7 +181,7 @@ func (p *response) end(err error) error {
 // written together with the first byte, so that what fails before can still be
 // answered in another way.
 func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byterange.Spec) error {
-	p := &response{w: w, status: http.StatusOK, annotate: t.req.Annotate}
+	p := &response{w: w, status: http.StatusOK, outcome: &t.outcome, annotate: t.req.Annotate, sendfile: canSendfile(r)}
 	size, verdict := t.prepare(p, r)
 	switch {
 	case verdict == notModified:
@@ -155,7 +210,7 @@ func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byt
 		t.sendHeader(p)
 		return nil
 	}
-	if !t.serves(p, ranges) {
+	if !t.serves(ranges) {
 		return errSuperseded
 	}
 	p.status = http.StatusPartialContent
@@ -165,7 +220,7 @@ func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byt
 	rng := ranges[0]
 	p.header.Set("Content-Range", byterange.ContentRange(rng, size))
 	p.header.Set("Content-Length", strconv.FormatInt(rng.Len(), 10))
-	return p.end(t.copy(ctx, rng.Start, rng.End, p.write, p.flush))
+	return p.end(t.copy(ctx, rng.Start, rng.End, p))
 }
 
 // prepare sets the header of an answer with the whole object, and evaluates the
@@ -179,7 +234,6 @@ func (t *transaction) prepare(p *response, r *http.Request) (size int64, v verdi
 
 	p.header = clientHeader(stored, t.req.Policy)
 	p.header.Set("Age", strconv.FormatInt(int64(age/time.Second), 10))
-	p.header.Set("Cache-Status", t.outcome.String())
 	return size, precondition(r, stored)
 }
 
@@ -203,13 +257,12 @@ func (t *transaction) sendHeader(p *response) {
 	if t.stored {
 		t.outcome.partial, t.outcome.collapsed, t.outcome.hit = false, false, true
 	}
-	p.header.Set("Cache-Status", t.outcome.String())
 	p.begin()
 }
 
-// serves reports whether all of the ranges can be had of the object, and says in
-// the header how, now that it is known what is sent.
-func (t *transaction) serves(p *response, ranges []byterange.Range) bool {
+// serves reports whether all of the ranges can be had of the object, and notes
+// how, now that it is known what is sent.
+func (t *transaction) serves(ranges []byterange.Range) bool {
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
 	here, promised := true, true
@@ -222,13 +275,12 @@ func (t *transaction) serves(p *response, ranges []byterange.Range) bool {
 	}
 	if t.stored && t.outcome.hit && !here {
 		t.outcome.hit, t.outcome.collapsed, t.outcome.partial, t.outcome.stored = false, promised, !promised, !promised
-		p.header.Set("Cache-Status", t.outcome.String())
 	}
 	return true
 }
 
 func (t *transaction) sendWhole(ctx context.Context, p *response, size int64) error {
-	if !t.serves(p, []byterange.Range{{Start: 0, End: size}}) {
+	if !t.serves([]byterange.Range{{Start: 0, End: size}}) {
 		return errSuperseded
 	}
 	if size >= 0 {
@@ -238,7 +290,7 @@ func (t *transaction) sendWhole(ctx context.Context, p *response, size int64) er
 		t.sendHeader(p)
 		return nil
 	}
-	err := p.end(t.copy(ctx, 0, size, p.write, p.flush))
+	err := p.end(t.copy(ctx, 0, size, p))
 	if err == nil {
 		p.begin() // an object of unknown size may be empty
 	}
@@ -276,13 +328,15 @@ func (t *transaction) sendParts(ctx context.Context, p *response, ranges []byter
 	}
 	for _, r := range ranges {
 		// The first bytes come before anything is written.
-		if _, err := t.next(ctx, r.Start, r.End, p.flush); err != nil {
+		first, err := t.next(ctx, r.Start, r.End, p)
+		if err != nil {
 			return p.end(err)
 		}
+		first.close()
 		if _, err := body.CreatePart(partHeader(r)); err != nil {
 			return p.end(err)
 		}
-		if err := t.copy(ctx, r.Start, r.End, p.write, p.flush); err != nil {
+		if err := t.copy(ctx, r.Start, r.End, p); err != nil {
 			return p.end(err)
 		}
 	}

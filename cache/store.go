@@ -5,17 +5,24 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/voyo-music/caddy-voyo/cache/disk"
 )
 
 // store is what the cache keeps, and what bounds it: objects by number, their
-// slices by bytes, both in the order of their last use. Each eviction is O(1) in
+// slices by bytes. Each eviction is O(1) in
 // what stays. Guarded by Cache.mu.
 type store struct {
 	limits  Limits
 	objects *simplelru.LRU[string, *object]
-	slices  *simplelru.LRU[sliceKey, *slice] // complete ones, of objects in the store
+	memory  *memory // complete slices, of objects in the store
 	marks   *simplelru.LRU[string, mark]
 	bytes   int64 // of bodies: complete slices, and what fills have allocated
+
+	promoting map[sliceKey]bool // being read from the disk
+
+	disk      *disk.Store // nil: there is none
+	namespace string      // of its objects
 }
 
 type sliceKey struct {
@@ -40,9 +47,9 @@ const (
 const maxMarks = 10_000
 
 func newStore(l Limits) *store {
-	s := &store{}
+	s := &store{promoting: make(map[sliceKey]bool)}
 	s.objects = newLRU(math.MaxInt, s.dropped)
-	s.slices = newLRU[sliceKey, *slice](math.MaxInt, nil)
+	s.memory = newMemory()
 	s.marks = newLRU[string, mark](maxMarks, nil)
 	s.setLimits(l)
 	return s
@@ -61,6 +68,7 @@ func (s *store) setLimits(l Limits) {
 		l.Slice = DefaultSlice
 	}
 	s.limits = l
+	s.memory.setLimits(l)
 	entries := l.Entries
 	if entries <= 0 {
 		entries = int(max(l.Memory/bytesPerEntry, minEntries))
@@ -88,24 +96,39 @@ func (s *store) mark(key string, now time.Time) (mark, bool) {
 // put makes o the object of its key, in the place of another version.
 func (s *store) put(o *object) {
 	s.marks.Remove(o.key)
-	s.objects.Remove(o.key)
+	if old, ok := s.objects.Peek(o.key); ok {
+		s.void(old)
+	}
 	s.objects.Add(o.key, o)
 }
 
-// remove takes o out of the store, if it is there.
-func (s *store) remove(o *object) {
+// void makes o the object of no key any more, in memory and on disk. Its present
+// readers keep the slices that it has in memory.
+func (s *store) void(o *object) {
+	o.void = true
+	if o.disk != nil {
+		o.disk.Remove()
+	}
+	s.forget(o)
+}
+
+// forget takes o out of memory, if it is there. What is on disk stays.
+func (s *store) forget(o *object) {
 	if cur, ok := s.objects.Peek(o.key); ok && cur == o {
 		s.objects.Remove(o.key)
 	}
 }
 
 // dropped lets go of an object that left the store. Its present readers keep the
-// slices that it has.
+// slices that they can't have from elsewhere.
 func (s *store) dropped(_ string, o *object) {
 	o.gone = true
 	for i, sl := range o.slices {
-		s.slices.Remove(sliceKey{o, i})
+		s.memory.remove(sliceKey{o, i}, sl)
 		s.count(sl, 0)
+		if sl.complete && !o.void && !o.whole() {
+			delete(o.slices, i)
+		}
 	}
 }
 
@@ -127,14 +150,17 @@ func (s *store) grow(o *object, sl *slice, n int64) {
 // keep marks a slice as complete, and as the one that was used last.
 func (s *store) keep(o *object, i int, sl *slice) {
 	sl.complete = true
+	if !o.whole() {
+		s.save(o, disk.Slice{Index: int64(i), Data: sl.data})
+	}
 	if o.gone {
-		if o.resumable() && !o.late {
+		if !o.whole() {
 			delete(o.slices, i) // its readers have the fill's window
 		}
 		return
 	}
 	s.count(sl, int64(cap(sl.data)))
-	s.slices.Add(sliceKey{o, i}, sl)
+	s.memory.add(sliceKey{o, i}, sl, s.promoting[sliceKey{o, i}])
 	o.kept++
 	s.shrink()
 }
@@ -147,34 +173,47 @@ func (s *store) drop(o *object, i int) {
 	}
 }
 
-// touch counts as a use of the slice that holds the byte at off.
-func (s *store) touch(o *object, off int64) {
+// use counts n bytes that are served of an object, out of the slice in memory that
+// holds the byte at off.
+func (s *store) use(o *object, off, n int64) {
 	i, _, _ := o.bounds(off)
-	s.slices.Get(sliceKey{o, i})
+	s.memory.use(sliceKey{o, i}, o.slices[i], n)
+}
+
+// useDisk does the same for a slice of a length that is on disk. It reports whether
+// that is worth being in memory, and nobody is bringing it there yet: the caller
+// has to, by promote.
+func (s *store) useDisk(o *object, i int, n, length int64) (promote bool) {
+	k := sliceKey{o, i}
+	if s.promoting[k] || o.gone || !s.memory.worth(k, n, length) {
+		return false
+	}
+	s.promoting[k] = true
+	return true
 }
 
 // shrink evicts the slices whose last use is longest ago, until the rest is
 // within the limit. What fills are still writing can't be evicted.
 func (s *store) shrink() {
 	for s.bytes > s.limits.Memory {
-		k, sl, ok := s.slices.RemoveOldest()
+		k, sl, ok := s.memory.evict()
 		if !ok {
 			return
 		}
-		if !k.o.resumable() || k.o.late {
-			s.remove(k.o) // a part of it is of no use to anyone
+		if k.o.whole() && !k.o.onDisk(k.i) {
+			s.forget(k.o) // a part of it is of no use to anyone
 			continue
 		}
 		delete(k.o.slices, k.i)
 		k.o.kept--
 		s.count(sl, 0)
-		s.removeEmpty(k.o)
+		s.forgetEmpty(k.o)
 	}
 }
 
-// removeEmpty removes an object of which nothing is there, nor will be.
-func (s *store) removeEmpty(o *object) {
-	if o.kept == 0 && len(o.fills) == 0 && o.size != 0 {
-		s.remove(o)
+// forgetEmpty forgets an object of which nothing is there, nor will be.
+func (s *store) forgetEmpty(o *object) {
+	if o.kept == 0 && len(o.fills) == 0 && o.size != 0 && (o.disk == nil || o.disk.Next(0) < 0) {
+		s.forget(o)
 	}
 }

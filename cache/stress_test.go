@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/voyo-music/caddy-voyo/cache/disk"
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
 )
 
@@ -42,16 +43,25 @@ func TestStress(t *testing.T) {
 		seed = rand.Uint64()
 	}
 	t.Logf("-stress.seed=%d", seed)
+	d, err := disk.Open(t.TempDir(), 1<<20+100_000, disk.Events{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
 	for round := range uint64(stressRounds) {
-		synctest.Test(t, func(t *testing.T) { stressRound(t, seed+round) })
+		synctest.Test(t, func(t *testing.T) { stressRound(t, seed+round, d) })
 		if t.Failed() {
 			t.Fatalf("in round %d", round)
 		}
 	}
 }
 
-func stressRound(t *testing.T, seed uint64) {
+func stressRound(t *testing.T, seed uint64, d *disk.Store) {
 	c := newTest(t, Limits{Memory: 8000, Slice: 500})
+	if seed%3 == 0 {
+		d = nil
+	}
+	c.SetDisk(d, strconv.FormatUint(seed, 10))
 	var upstreams [stressKeys]*changing
 	for i := range upstreams {
 		upstreams[i] = newChanging(i, rand.New(rand.NewPCG(seed, uint64(i))))
@@ -59,7 +69,7 @@ func stressRound(t *testing.T, seed uint64) {
 	upstreams[stressKeys-1].header = http.Header{"Cache-Control": {"no-cache"}}
 	var wg sync.WaitGroup
 	for i := range uint64(stressClients) {
-		client := &stressClient{c: c, rnd: rand.New(rand.NewPCG(seed, stressKeys+i)), upstreams: upstreams[:]}
+		client := &stressClient{c: c, rnd: rand.New(rand.NewPCG(seed, stressKeys+i)), upstreams: upstreams[:], disk: d, seed: seed}
 		wg.Go(func() {
 			for range stressRequests {
 				client.act(t)
@@ -141,6 +151,8 @@ type stressClient struct {
 	c         *Cache
 	rnd       *rand.Rand
 	upstreams []*changing
+	disk      *disk.Store // nil: none
+	seed      uint64
 }
 
 func (s *stressClient) act(t *testing.T) {
@@ -152,6 +164,9 @@ func (s *stressClient) act(t *testing.T) {
 	case 0, 1:
 		patience = time.Duration(s.rnd.IntN(2000)) * time.Microsecond
 	case 2:
+		if s.rnd.IntN(2) == 0 && s.disk != nil {
+			s.c.SetDisk(s.disk, strconv.FormatUint(s.rnd.Uint64N(3), 10)+strconv.FormatUint(s.seed, 10))
+		}
 		s.c.SetLimits(Limits{Memory: int64(s.rnd.IntN(20_000)), Slice: int64(100 + s.rnd.IntN(2000)), Entries: s.rnd.IntN(4)})
 	case 3:
 		ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -37,7 +37,7 @@ func TestStartingOverForgetsTheVersionBefore(t *testing.T) {
 		if err := tr.open(t.Context(), whole); err != nil {
 			t.Fatal(err)
 		}
-		if _, news, err := tr.look(0, -1); news == nil || err != nil {
+		if v, err := tr.look(0, -1); v.news == nil || err != nil {
 			t.Fatal("the reader does not wait for byte 0", err)
 		}
 		close(hold) // the first bytes of v1 arrive ...
@@ -52,7 +52,7 @@ func TestStartingOverForgetsTheVersionBefore(t *testing.T) {
 		}
 		// The reader runs: what it finds is superseded before its first byte, so it
 		// opens again.
-		if _, _, err := tr.look(0, -1); !errors.Is(err, errSuperseded) {
+		if _, err := tr.look(0, -1); !errors.Is(err, errSuperseded) {
 			t.Fatal(err)
 		}
 		if err := tr.open(t.Context(), whole); err != nil {
@@ -61,9 +61,9 @@ func TestStartingOverForgetsTheVersionBefore(t *testing.T) {
 		if etag := tr.obj.header.Get("Etag"); etag != `"v2"` {
 			t.Fatal(etag)
 		}
-		p, err := tr.next(t.Context(), 0, -1, func() {})
-		if err != nil || !bytes.HasPrefix(v2, p) {
-			t.Errorf("the answer with v2's header begins with v1's bytes: %t, %v", bytes.HasPrefix(v1, p), err)
+		p, err := tr.next(t.Context(), 0, -1, discard{})
+		if err != nil || !bytes.HasPrefix(v2, p.data) {
+			t.Errorf("the answer with v2's header begins with v1's bytes: %t, %v", bytes.HasPrefix(v1, p.data), err)
 		}
 		tr.close()
 	})
@@ -108,7 +108,7 @@ func TestGapOfWhatCameWithoutALength(t *testing.T) {
 	c.work.Wait()
 	c.mu.Lock() // evict all but the first slice
 	ob, _ := c.store.objects.Peek("a")
-	c.store.touch(ob, 0)
+	c.store.use(ob, 0, 1)
 	c.mu.Unlock()
 	c.SetLimits(Limits{Memory: 1000, Slice: 1000})
 	c.SetLimits(Limits{Memory: 1 << 20, Slice: 1000})

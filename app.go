@@ -1,0 +1,131 @@
+package voyo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func init() {
+	caddy.RegisterModule(App{})
+}
+
+// openingPatience bounds how long a request waits for the disks to be opened.
+const openingPatience = 5 * time.Second
+
+// App opens the directories that the voyo handlers keep their caches in, as the
+// configuration starts: one that is only validated must not touch them, since a
+// node may be running on them. The app has no settings, and need not be
+// configured: handlers that have a disk bring it along.
+type App struct {
+	handlers []*Handler
+	sizes    map[string]int64 // of the disks, by directory
+	opened   chan struct{}    // closed once there is nothing to wait for
+}
+
+// CaddyModule returns the Caddy module information.
+func (App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "voyo",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision sets up the app.
+func (a *App) Provision(caddy.Context) error {
+	a.sizes = make(map[string]int64)
+	a.opened = make(chan struct{})
+	return nil
+}
+
+// Start opens the handlers' disks. What was opened before one that can't be is
+// given back as the handlers are cleaned up.
+func (a *App) Start() error {
+	for _, h := range a.handlers {
+		if err := h.lease.open(h.places); err != nil {
+			return err
+		}
+	}
+	a.endWait()
+	return nil
+}
+
+// Stop does nothing: each handler gives its disks back when it is cleaned up.
+func (*App) Stop() error { return nil }
+
+// Cleanup lets go of the requests that wait in vain, because the configuration
+// could not be started.
+func (a *App) Cleanup() error {
+	a.endWait()
+	return nil
+}
+
+func (a *App) endWait() {
+	select {
+	case <-a.opened:
+	default:
+		close(a.opened)
+	}
+}
+
+// add has the handler's disks opened with the others.
+func (a *App) add(h *Handler) error {
+	for _, p := range h.places.list() {
+		if size, ok := a.sizes[p.path]; ok && size != p.size {
+			return fmt.Errorf("%s disk %s has two sizes: %d and %d bytes", p.kind, p.dir, size, p.size)
+		}
+		a.sizes[p.path] = p.size
+	}
+	a.handlers = append(a.handlers, h)
+	h.app = a
+	return nil
+}
+
+// remove forgets the handler, which is cleaned up.
+func (a *App) remove(h *Handler) {
+	a.handlers = slices.DeleteFunc(a.handlers, func(other *Handler) bool { return other == h })
+}
+
+// askForDisks has the handler's disks opened when the configuration starts, if it
+// has any.
+func (h *Handler) askForDisks(ctx caddy.Context) error {
+	if len(h.places.list()) == 0 {
+		return nil
+	}
+	app, err := ctx.App("voyo")
+	if err != nil {
+		return err
+	}
+	return app.(*App).add(h)
+}
+
+// awaitDisks waits for the disks to be opened, a moment after Caddy has started
+// the configuration's servers, maybe. Else what is kept there would be fetched
+// again.
+func (h *Handler) awaitDisks(ctx context.Context) {
+	if h.app == nil {
+		return
+	}
+	select {
+	case <-h.app.opened:
+		return
+	default:
+	}
+	patience := time.NewTimer(openingPatience)
+	defer patience.Stop()
+	select {
+	case <-h.app.opened:
+	case <-patience.C: // another app does not come up
+	case <-ctx.Done():
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

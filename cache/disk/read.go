@@ -1,0 +1,145 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// openSlice is Object.Open.
+func (s *Store) openSlice(o *Object, i int64) (*os.File, error) {
+	f, was := s.snapshot(o, i)
+	if f == nil {
+		return nil, fmt.Errorf("slice %d of object %x: %w", i, o.id[:], ErrNotStored)
+	}
+	file, changed, err := openRegular(f.path(), f.size)
+	if err != nil {
+		return nil, s.failed(f, err)
+	}
+	// A file's ctime can't be set, and follows from every change of its bytes, its
+	// name and its times.
+	if !was.verified || was.changed != changed {
+		if err = verify(file, f.ident()); err != nil {
+			file.Close()
+			return nil, s.failed(f, err)
+		}
+	}
+	if !s.use(f, changed) {
+		file.Close()
+		return nil, fmt.Errorf("slice %d of object %x: %w", i, o.id[:], ErrNotStored)
+	}
+	return file, nil
+}
+
+// snapshot returns the file of a slice, and what it is like at this moment; nil if
+// there is none.
+func (s *Store) snapshot(o *Object, i int64) (*file, file) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, there := o.find(i)
+	if !there {
+		return nil, file{}
+	}
+	return o.slices[at], *o.slices[at]
+}
+
+// use counts as a use of a slice whose file was verified when it had a ctime. It
+// reports false if the slice is not there any more.
+func (s *Store) use(f *file, changed int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.dead {
+		return false
+	}
+	f.verified, f.changed = true, changed
+	s.used.front(f)
+	if !f.touching && s.closing.IsZero() && s.err == nil && time.Since(time.Unix(0, changed)) >= s.tune.touch {
+		f.touching = true
+		s.touched = append(s.touched, f)
+		s.poke()
+	}
+	return true
+}
+
+// failed deals with a file that could not be read, and returns what is to be said
+// about it.
+func (s *Store) failed(f *file, err error) error {
+	for _, temporary := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(err, temporary) {
+			return err // it is not the file's fault
+		}
+	}
+	gone := isGone(err)
+	s.mu.Lock()
+	dead := f.dead // who was first has told
+	s.lose(f)
+	if !dead && !gone {
+		s.stats.Damaged++
+	}
+	s.mu.Unlock()
+	if gone || dead {
+		return fmt.Errorf("%s: %w", f.ident(), ErrNotStored)
+	}
+	s.damaged(f.path(), err)
+	return fmt.Errorf("%s: %w", f.ident(), err)
+}
+
+// isGone reports whether an error says that there is no such file.
+func isGone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
+
+// damaged tells of a file that is not what it should be.
+func (s *Store) damaged(path string, err error) {
+	s.tell.Lock()
+	defer s.tell.Unlock()
+	if s.events.Damaged != nil {
+		s.events.Damaged(path, err)
+	}
+}
+
+// buffers are for reading through files. A slice is verified once, so that there
+// are few.
+var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
+// verify reads a slice's file, without moving where the next Read begins.
+func verify(r io.ReaderAt, n ident) error {
+	buf := buffers.Get().(*[64 << 10]byte)
+	defer buffers.Put(buf)
+	crc := n.seed()
+	for off := int64(0); off < n.size; {
+		k, err := r.ReadAt(buf[:min(n.size-off, int64(len(buf)))], off)
+		crc = crc32.Update(crc, castagnoli, buf[:k])
+		off += int64(k)
+		switch {
+		case err == io.EOF && off < n.size:
+			return fmt.Errorf("%w: too short", ErrDamaged)
+		case err != nil && err != io.EOF:
+			return err
+		}
+	}
+	if crc != n.crc {
+		return fmt.Errorf("%w: wrong checksum", ErrDamaged)
+	}
+	return nil
+}
+
+// readMeta returns what a meta file holds.
+func (s *Store) readMeta(f *file) ([]byte, error) {
+	file, _, err := openRegular(f.path(), -1)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	b, err := io.ReadAll(io.LimitReader(file, metaHeader+maxMeta+1))
+	if err != nil {
+		return nil, err
+	}
+	return f.ident().decodeMeta(b)
+}

@@ -1,0 +1,70 @@
+package cache
+
+// Exchanges with upstreams are bounded by the memory, of which their fills hold on
+// to a window each; but there are some in any case, and few enough for a process
+// that may open few files.
+const (
+	minExchanges = 64
+	maxExchanges = 1024
+)
+
+// maxQueue is how many exchanges may wait for others to end. It is reached when
+// upstreams hang, and then most of those who wait have left.
+const maxQueue = 4096
+
+// exchanges are the requests to upstreams that are under way, and those that wait
+// for their turn. Guarded by Cache.mu.
+type exchanges struct {
+	running int
+	queue   []func()           // in the order of their coming
+	paused  map[*fill]struct{} // running fills that could make way
+}
+
+// limit returns how many exchanges may run.
+func (l Limits) exchanges() int {
+	return int(min(max(l.Memory/(window*l.Slice), minExchanges), maxExchanges))
+}
+
+// start runs f, which talks to an upstream and contains its panics, in the
+// background, as soon as there are few enough others. The caller holds c.mu.
+func (c *Cache) start(f func()) error {
+	e := &c.exchanges
+	switch {
+	case c.ctx.Err() != nil:
+		return ErrClosed
+	case e.running < c.store.limits.exchanges():
+		c.exchange(f)
+	case len(e.queue) >= maxQueue:
+		return ErrBusy
+	default:
+		e.queue = append(e.queue, f)
+		for p := range e.paused {
+			delete(e.paused, p)
+			p.stir()
+			break
+		}
+	}
+	return nil
+}
+
+// exchange runs f, and then what waits. The caller holds c.mu.
+func (c *Cache) exchange(f func()) {
+	c.exchanges.running++
+	c.work.Go(func() {
+		defer c.exchanged()
+		f()
+	})
+}
+
+// exchanged lets in as many of those who wait as there is room for.
+func (c *Cache) exchanged() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := &c.exchanges
+	e.running--
+	for len(e.queue) > 0 && (e.running < c.store.limits.exchanges() || c.ctx.Err() != nil) {
+		f := e.queue[0]
+		e.queue = e.queue[1:]
+		c.exchange(f)
+	}
+}

@@ -1,0 +1,189 @@
+package cache
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/voyo-music/caddy-voyo/cache/disk"
+	"github.com/voyo-music/caddy-voyo/internal/contain"
+)
+
+// meta is what is stored on disk of an object besides its slices.
+type meta struct {
+	Key       string        `json:"key"`
+	Header    http.Header   `json:"header"`
+	Size      int64         `json:"size"`
+	SliceSize int64         `json:"slice"`
+	Arrived   time.Time     `json:"arrived"`
+	Age       time.Duration `json:"age"`
+	Lifetime  time.Duration `json:"lifetime"`
+	Late      bool          `json:"late,omitempty"`
+}
+
+func (o *object) encode() []byte {
+	b, err := json.Marshal(meta{o.key, o.header, o.size, o.sliceSize, o.arrived, o.age, o.lifetime, o.late})
+	if err != nil {
+		panic(err) // no part of it can fail to be marshaled
+	}
+	return b
+}
+
+// decodeObject returns the object that encode has described, if it is the key's.
+func decodeObject(key string, b []byte) (*object, error) {
+	var m meta
+	if err := json.Unmarshal(b, &m); err != nil {
+		return nil, err
+	}
+	if m.Key != key || m.SliceSize <= 0 || m.Size <= 0 || m.Size > maxSize {
+		return nil, errors.New("not the key's object")
+	}
+	return &object{
+		key:       key,
+		header:    m.Header,
+		validator: newValidator(m.Header, m.Size),
+		arrived:   m.Arrived,
+		age:       m.Age,
+		lifetime:  m.Lifetime,
+		size:      m.Size,
+		sliceSize: m.SliceSize,
+		slices:    make(map[int]*slice),
+		late:      m.Late,
+	}, nil
+}
+
+// SetDisk makes d the cache's second tier, in the place of another; nil for none.
+// Its objects are named within the namespace: two caches share what they keep on
+// disk if they have the same.
+func (c *Cache) SetDisk(d *disk.Store, namespace string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.store.disk == d && c.store.namespace == namespace {
+		return
+	}
+	c.store.disk, c.store.namespace = d, namespace
+	for _, o := range c.store.objects.Values() {
+		o.disk = nil
+		c.store.forgetEmpty(o)
+	}
+}
+
+// save has slices of an object written to the disk. They must be all, where the
+// object is of use only as a whole.
+func (s *store) save(o *object, slices ...disk.Slice) {
+	if s.disk == nil || o.void {
+		return
+	}
+	if o.disk == nil || o.disk.Removed() {
+		if o.gone { // by now, another version may be there
+			return
+		}
+		o.disk = s.disk.Create(disk.NewID(s.namespace, o.key), o.encode(), o.whole())
+	}
+	o.disk.Put(slices...)
+}
+
+// saveWhole saves an object that is of use only as a whole, if all of it is there.
+func (s *store) saveWhole(o *object) {
+	var all []disk.Slice
+	for off := int64(0); off < o.size; {
+		i, start, end := o.bounds(off)
+		sl := o.slices[i]
+		if sl == nil || int64(len(sl.data)) != end-start {
+			return
+		}
+		all = append(all, disk.Slice{Index: int64(i), Data: sl.data})
+		off = end
+	}
+	s.save(o, all...)
+}
+
+// mayRecall reports whether the disk may have the object that a key names.
+func (s *store) mayRecall(key string) bool {
+	return s.disk != nil && s.disk.Known(disk.NewID(s.namespace, key))
+}
+
+// recall starts the flight that brings the object which a key names back from the
+// disk. The caller holds c.mu.
+func (c *Cache) recall(key string) *flight {
+	fl := &flight{done: make(chan struct{}), recall: true}
+	d, id := c.store.disk, disk.NewID(c.store.namespace, key)
+	c.flights[key] = fl
+	ok := c.background(func() {
+		var o *object
+		// An error means that there is nothing, which the next look-up will find.
+		_ = contain.Do(func() (err error) {
+			o, err = load(d, id, key)
+			return err
+		})
+		c.arrive(key, fl, func() {
+			if o != nil && c.store.disk == d {
+				c.store.objects.Add(key, o)
+			}
+		})
+	})
+	if !ok {
+		delete(c.flights, key)
+		fl.err = ErrClosed
+		close(fl.done)
+	}
+	return fl
+}
+
+// recalled makes sure that the object which a key names is in memory if the disk
+// has it, unless an exchange about it is under way.
+func (c *Cache) recalled(ctx context.Context, key string) {
+	c.mu.Lock()
+	fl := c.flights[key]
+	if _, ok := c.store.objects.Peek(key); !ok && fl == nil && c.store.mayRecall(key) {
+		fl = c.recall(key)
+	}
+	c.mu.Unlock()
+	if fl == nil || !fl.recall {
+		return
+	}
+	select {
+	case <-fl.done:
+	case <-ctx.Done():
+	}
+}
+
+// load reads what the disk has of an object. It does I/O.
+func load(d *disk.Store, id disk.ID, key string) (*object, error) {
+	stored, b, err := d.Load(id)
+	if err != nil {
+		return nil, err
+	}
+	o, err := decodeObject(key, b)
+	if err != nil {
+		stored.Remove()
+		return nil, fmt.Errorf("%w: %w", disk.ErrDamaged, err)
+	}
+	o.disk = stored
+	return o, nil
+}
+
+// promote brings a slice, of which f is the file or nil if that could not be
+// opened, into memory, and returns its n bytes; nil if it can't. It does I/O.
+func (c *Cache) promote(o *object, i int, f *os.File, n int64) []byte {
+	var data []byte
+	if f != nil {
+		data = make([]byte, n)
+		if _, err := io.ReadFull(f, data); err != nil {
+			data = nil // whoever reads on will see why
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer delete(c.store.promoting, sliceKey{o, i})
+	if data != nil && !o.gone && o.dead == nil && o.slices[i] == nil {
+		o.slices[i] = &slice{data: data}
+		c.store.keep(o, i, o.slices[i])
+	}
+	return data
+}
