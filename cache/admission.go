@@ -32,8 +32,10 @@ const (
 )
 
 const (
-	// admission is how many uses bring a slice from small to main.
+	// admission is how many uses bring a slice from small to main, and promotion how
+	// many bring it from the disk: that costs a read, and there is no hurry.
 	admission = 1.5
+	promotion = 3
 
 	// maxUses is how many uses are counted: as often is a slice spared in main.
 	maxUses = 3
@@ -143,9 +145,9 @@ func (m *memory) use(k sliceKey, s *slice, n int64) {
 func (m *memory) worth(k sliceKey, n, length int64) bool {
 	key := ghostKey{k.o.key, k.i}
 	g, _ := m.ghosts.Peek(key)
-	stay := m.learn(g, length)
+	m.learn(g, length)
 	g = ghost{uses: g.uses + float64(n)/float64(length)}
-	if stay || g.uses >= admission {
+	if g.uses >= promotion {
 		m.ghosts.Remove(key)
 		return true
 	}

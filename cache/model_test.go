@@ -156,6 +156,7 @@ type node struct {
 }
 
 func newNode(tb testing.TB, l Limits, diskLimit int64) *node {
+	tb.Helper()
 	n := &node{tb: tb, limits: l, disk: diskLimit}
 	if diskLimit > 0 {
 		dir, err := os.MkdirTemp(tb.TempDir(), "disk") // rapid runs many in one test

@@ -46,6 +46,7 @@ type transaction struct {
 	stored  bool // obj was there before the request
 
 	headOnly   bool // none of the bytes is wanted
+	sendfile   bool // the kernel copies from files to the client
 	followed   int  // the slice after which a fill was last looked for, plus 1
 	unreadable int  // a slice that could not be read from the disk, plus 1
 }

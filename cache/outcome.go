@@ -20,11 +20,12 @@ type outcome struct {
 	ttl         time.Duration
 }
 
-// missed makes a hit of which something was not there after all what it is.
-func (o *outcome) missed() {
+// missed returns what a hit is of which something was not there after all.
+func (o outcome) missed() outcome {
 	if o.hit {
 		o.hit, o.partial, o.stored = false, true, true
 	}
+	return o
 }
 
 func (o outcome) status() Status {

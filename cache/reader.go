@@ -142,14 +142,14 @@ func (t *transaction) look(off, until int64) (view, error) {
 	}
 	if i, start, end := o.bounds(off); o.onDisk(i) && i+1 != t.unreadable {
 		t.follow(off, until)
-		promote := c.store.useDisk(o, i, wants(off, until, end-off), end-start)
+		promote := c.store.useDisk(o, i, wants(off, until, end-off), end-start) && !t.sendfile && c.store.claim(o, i)
 		return view{disk: o.disk, slice: i, start: start, end: end, promote: promote}, nil
 	}
 	f, err := t.bringer(off, until)
 	if err != nil {
 		return view{}, err
 	}
-	t.outcome.missed()
+	t.outcome = t.outcome.missed()
 	t.hold(f)
 	f.read(off)
 	return view{news: f.waitChan()}, nil

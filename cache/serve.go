@@ -20,7 +20,7 @@ import (
 // missing. On an error nothing has been written but Cache-Status, and the caller
 // is to answer; unless the error wraps ErrAborted.
 func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) (Status, error) {
-	t := &transaction{c: c, req: req, headOnly: r.Method == http.MethodHead}
+	t := &transaction{c: c, req: req, headOnly: r.Method == http.MethodHead, sendfile: canSendfile(w, r)}
 	defer t.close()
 	specs, want := wanted(r)
 
@@ -116,8 +116,8 @@ func (p *response) write(b []byte) error {
 func (p *response) writeFile(f *os.File, off, n int64) error {
 	p.begin()
 	p.behind = true
-	if to, ok := p.w.(io.ReaderFrom); ok && p.sendfile {
-		return sendfile(to, f, off, n)
+	if p.sendfile {
+		return sendfile(p.w.(io.ReaderFrom), f, off, n)
 	}
 	buf := buffers.Get().(*[64 << 10]byte)
 	defer buffers.Put(buf)
@@ -156,9 +156,12 @@ func sendfile(to io.ReaderFrom, f *os.File, off, n int64) error {
 	return err
 }
 
-// canSendfile reports whether what is written to a client goes through nothing
-// that has to see it.
-func canSendfile(r *http.Request) bool { return r.ProtoMajor == 1 && r.TLS == nil }
+// canSendfile reports whether the kernel can copy files to the client: what is
+// written goes through nothing that has to see it.
+func canSendfile(w http.ResponseWriter, r *http.Request) bool {
+	_, ok := w.(io.ReaderFrom)
+	return ok && r.ProtoMajor == 1 && r.TLS == nil
+}
 
 // idle sends what has been written, so that a listener who has to wait has all
 // that there is.
@@ -181,7 +184,7 @@ func (p *response) end(err error) error {
 // written together with the first byte, so that what fails before can still be
 // answered in another way.
 func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byterange.Spec) error {
-	p := &response{w: w, status: http.StatusOK, outcome: &t.outcome, annotate: t.req.Annotate, sendfile: canSendfile(r)}
+	p := &response{w: w, status: http.StatusOK, outcome: &t.outcome, annotate: t.req.Annotate, sendfile: t.sendfile}
 	size, verdict := t.prepare(p, r)
 	switch {
 	case verdict == notModified:

@@ -181,11 +181,16 @@ func (s *store) use(o *object, off, n int64) {
 }
 
 // useDisk does the same for a slice of a length that is on disk. It reports whether
-// that is worth being in memory, and nobody is bringing it there yet: the caller
-// has to, by promote.
-func (s *store) useDisk(o *object, i int, n, length int64) (promote bool) {
+// that is worth being in memory.
+func (s *store) useDisk(o *object, i int, n, length int64) bool {
+	return s.memory.worth(sliceKey{o, i}, n, length)
+}
+
+// claim reports whether the caller is to bring a slice from the disk into memory,
+// by promote, because nobody else is about to.
+func (s *store) claim(o *object, i int) bool {
 	k := sliceKey{o, i}
-	if s.promoting[k] || o.gone || !s.memory.worth(k, n, length) {
+	if o.gone || s.promoting[k] {
 		return false
 	}
 	s.promoting[k] = true

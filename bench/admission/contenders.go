@@ -3,7 +3,7 @@ package main
 import "fmt"
 
 // chosen are the rules that README.md decides for, with memory alone. With a disk
-// below, spare is added to them.
+// below, spare and earn are added to them.
 var chosen = rules{small: 0.2, renew: true, need: 1.5, clock: true, ghosts: 2, adapt: true, count: byBytes}
 
 // contender is a policy to compare.
@@ -20,7 +20,7 @@ func (rs rules) contender(name string) contender {
 // policies returns the policies to compare, those from the literature with its
 // parameters, and each once with every read as a use.
 func policies() []contender {
-	cs := []contender{{name: "LRU (today)", make: newLRU}, chosen.contender("**chosen**")}
+	cs := []contender{{name: "LRU", make: newLRU}, chosen.contender("**chosen**")}
 	for _, count := range []counting{byReads, byBytes} {
 		twoQ := rules{count: count, small: 0.25, need: never, ghosts: 0.5, direct: true}
 		slru := rules{count: count, small: 0.2, renew: true, need: 2, eager: true, demote: true}
@@ -36,18 +36,20 @@ func policies() []contender {
 	}
 	naive, disk, twoQ := chosen, chosen, rules{small: 0.25, need: never, ghosts: 0.5, direct: true, spare: true}
 	naive.count, disk.spare = byReads, true
-	naiveDisk := disk
+	earned, naiveDisk := disk, disk
+	earned.earn = 3
 	naiveDisk.count = byReads
 	return append(cs, naive.contender("chosen, reads"),
-		disk.contender("**chosen, disk**"), naiveDisk.contender("chosen, disk, reads"), twoQ.contender("2Q, disk"))
+		earned.contender("**chosen, disk**"), disk.contender("chosen, disk, at once"), naiveDisk.contender("chosen, disk, reads"), twoQ.contender("2Q, disk"))
 }
 
 // never is more uses than a slice can have.
 const never = 1e9
 
-// variants returns the chosen rules, and others that differ from them in one.
+// variants returns the chosen rules, and others that differ in one from them, or
+// with a disk from those that take in at once what comes back.
 func variants() []contender {
-	cs := []contender{{name: "LRU (today)", make: newLRU}, chosen.contender("**chosen**")}
+	cs := []contender{{name: "LRU", make: newLRU}, chosen.contender("**chosen**")}
 	for _, spare := range []bool{false, true} {
 		add := func(name string, change func(*rules)) {
 			rs := chosen
@@ -59,7 +61,8 @@ func variants() []contender {
 			cs = append(cs, rs.contender(name))
 		}
 		if spare {
-			add("**chosen**", func(*rules) {})
+			add("**chosen**", func(rs *rules) { rs.earn = 3 })
+			add("at once", func(*rules) {})
 		}
 		for _, x := range []float64{0.1, 0.3, 0.4} {
 			add(fmt.Sprintf("small %g at first", x), func(rs *rules) { rs.small = x })

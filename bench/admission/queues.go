@@ -14,6 +14,7 @@ type rules struct {
 	direct bool    // whatever is remembered goes to the main queue, not only what has the uses
 	adapt  bool    // the small queue's share follows what comes back too soon; main's ghosts are kept, too
 	spare  bool    // what is on disk is taken into memory only if it goes to the main queue
+	earn   float64 // uses that let it, whatever was evicted too soon; 0: those of need, or that it was
 }
 
 // maxUses bounds what a slice in a CLOCK can gather.
@@ -78,6 +79,11 @@ func (p *queues) miss(r read, onDisk bool) {
 	}
 	admit := known && p.direct || p.adapt && p.regretted(e)
 	e.used += p.count.weight(r)
+	if p.earn > 0 && onDisk && float64(e.used) < p.earn*float64(e.length) {
+		e.from = 0
+		p.remember(e)
+		return
+	}
 	switch {
 	case admit, p.worthy(e):
 		p.promote(e)

@@ -64,6 +64,7 @@ func TestDirectoryRemoved(t *testing.T) {
 	dir := filepath.Join(memDir(t), "cache")
 	s, l := openTest(t, dir, noLimit)
 	o := fill(s, "x", false, 2, 10_000)
+	fds := descriptors(t)
 	must(t, os.RemoveAll(dir))
 	if _, err := o.Open(0); !errors.Is(err, ErrNotStored) {
 		t.Error(err)
@@ -76,6 +77,9 @@ func TestDirectoryRemoved(t *testing.T) {
 	y := fill(s, "y", false, 1, 10)
 	wantSlice(t, y, 0, content(y.id, "", 0, 10))
 	s.check(t)
+	if n := descriptors(t); n != fds {
+		t.Errorf("%d descriptors, before %d", n, fds)
+	}
 	if _, err := Open(dir, noLimit, Events{}); !errors.Is(err, ErrInUse) {
 		t.Error(err)
 	}
@@ -156,4 +160,20 @@ func TestNothingLeft(t *testing.T) {
 	if n := descriptors(t); n > fds {
 		t.Errorf("%d descriptors, before %d", n, fds)
 	}
+}
+
+// A file that could not be unlinked, and was written again under its own name since,
+// stays.
+func TestWrittenAgain(t *testing.T) {
+	s, _ := openTest(t, memDir(t), noLimit)
+	o := fill(s, "x", false, 1, 10)
+	s.mu.Lock()
+	for _, f := range []*file{o.slices[0], o.meta} {
+		again := *f
+		s.bytes += again.cost()
+		s.discard(&again)
+	}
+	s.mu.Unlock()
+	s.check(t)
+	wantSlice(t, wantLoad(t, s, o.id, "x"), 0, content(o.id, "", 0, 10))
 }

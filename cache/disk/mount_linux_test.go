@@ -274,3 +274,17 @@ func TestHardLimit(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 }
+
+// What could not be written in full leaves nothing behind.
+func TestFullDiskLeavesNothing(t *testing.T) {
+	dir := mount(t, 4<<10)
+	tune := quick
+	tune.backoff = time.Hour
+	s, l := openTuned(t, filepath.Join(dir, "cache"), noLimit, tune)
+	fill(s, "x", false, 1, 10)
+	full := occupy(t, dir)
+	must(t, os.Truncate(full, fileSize(t, full)-100_000))
+	fill(s, "y", false, 1, 200_000)
+	l.wait("degraded", 1)
+	s.check(t)
+}

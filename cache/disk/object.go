@@ -129,3 +129,10 @@ func (o *Object) Remove() {
 	defer o.s.mu.Unlock()
 	o.s.remove(o)
 }
+
+// Removed reports whether the object was removed, replaced or evicted.
+func (o *Object) Removed() bool {
+	o.s.mu.Lock()
+	defer o.s.mu.Unlock()
+	return o.gone
+}

@@ -198,7 +198,6 @@ func (s *Store) place(f *file) {
 		s.stats.Written++
 		s.used.front(f)
 	}
-	o.clean()
 }
 
 // giveUp removes what a job has written of what is of no use without the rest:
