@@ -32,7 +32,7 @@ func (discard) idle()                                  {}
 // a part of a slice's file, which its owner closes.
 type piece struct {
 	data   []byte
-	file   *os.File
+	file   *disk.File
 	off, n int64 // within file
 }
 
@@ -49,7 +49,7 @@ func (p piece) send(to sink, n int64) error {
 		return to.write(p.data[:n])
 	}
 	defer p.close()
-	return to.writeFile(p.file, p.off, n)
+	return to.writeFile(p.file.File, p.off, n)
 }
 
 func (p piece) close() {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/voyo-music/caddy-voyo/cache/disk"
@@ -170,7 +169,7 @@ func load(d *disk.Store, id disk.ID, key string) (*object, error) {
 
 // promote brings a slice, of which f is the file or nil if that could not be
 // opened, into memory, and returns its n bytes; nil if it can't. It does I/O.
-func (c *Cache) promote(o *object, i int, f *os.File, n int64) []byte {
+func (c *Cache) promote(o *object, i int, f *disk.File, n int64) []byte {
 	var data []byte
 	if f != nil {
 		data = make([]byte, n)

@@ -186,7 +186,8 @@ func TestDamageOfMetaData(t *testing.T) {
 	}
 }
 
-// A file that is opened stays readable, whatever becomes of the object.
+// A file that is opened stays readable, whatever becomes of the object, and takes
+// its room until it is closed for the last time.
 func TestOpenFileStays(t *testing.T) {
 	s, _ := openTest(t, memDir(t), noLimit)
 	o := fill(s, "x", false, 1, 5000)
@@ -194,13 +195,22 @@ func TestOpenFileStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	again, err := o.Open(0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	o.Remove()
-	s.check(t)
+	s.Flush()
+	again.Close()
+	if got := s.Stats().Bytes; got != layout+cost(5000) {
+		t.Errorf("%d bytes are counted while a file is open, not %d", got, layout+cost(5000))
+	}
 	b := make([]byte, 6000)
 	if n, _ := f.Read(b); !bytes.Equal(b[:n], content(o.id, "", 0, 5000)) {
 		t.Error("wrong bytes")
 	}
+	f.Close()
+	s.check(t)
 }
 
 // Files that are not the store's are left alone, not counted, and told of once for

@@ -87,6 +87,7 @@ type Store struct {
 	objects map[ID]*Object // all that are not gone
 	idle    *simplelru.LRU[ID, *Object]
 	used    list // slices; and meta data, if it is all that an object has
+	open    map[*file]openings
 
 	queue   []job
 	queued  int64         // bytes
@@ -157,6 +158,7 @@ func (s *Store) reset() {
 	s.objects = make(map[ID]*Object)
 	s.idle.Purge()
 	s.used.init()
+	s.open = make(map[*file]openings)
 	s.stats.Objects, s.stats.Slices = 0, 0
 	s.trash, s.stuck, s.touched = nil, nil, nil
 	s.bytes = layout

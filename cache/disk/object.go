@@ -2,7 +2,6 @@ package disk
 
 import (
 	"cmp"
-	"os"
 	"slices"
 )
 
@@ -120,8 +119,9 @@ func (o *Object) Next(i int64) int64 {
 // beginning; and counts as a use of it. It does I/O, and has verified the file's
 // bytes: when it is opened for the first time, and when it has changed since. What
 // is not right is removed, and the error wraps ErrDamaged; if it is gone,
-// ErrNotStored.
-func (o *Object) Open(i int64) (*os.File, error) { return o.s.openSlice(o, i) }
+// ErrNotStored. The file must be closed: until then it takes room, also when the
+// slice is evicted.
+func (o *Object) Open(i int64) (*File, error) { return o.s.openSlice(o, i) }
 
 // Remove removes the object: at once for whoever looks, soon on the disk.
 func (o *Object) Remove() {

@@ -12,8 +12,47 @@ import (
 	"time"
 )
 
+// File is a slice's file, open for reading.
+type File struct {
+	*os.File
+	s *Store
+	f *file
+}
+
+// Close closes the file.
+func (f *File) Close() error {
+	err := f.File.Close()
+	f.s.letGo(f.f)
+	return err
+}
+
+// openings are those of a slice's file that are open. An unlinked one takes its room
+// until the last is closed.
+type openings struct {
+	n        int
+	unlinked bool
+}
+
+// letGo counts off an opening.
+func (s *Store) letGo(f *file) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, ok := s.open[f]
+	switch {
+	case !ok: // it is in a directory that was removed
+	case o.n > 1:
+		o.n--
+		s.open[f] = o
+	default:
+		delete(s.open, f)
+		if o.unlinked {
+			s.bytes -= f.cost()
+		}
+	}
+}
+
 // openSlice is Object.Open.
-func (s *Store) openSlice(o *Object, i int64) (*os.File, error) {
+func (s *Store) openSlice(o *Object, i int64) (*File, error) {
 	f, was := s.snapshot(o, i)
 	if f == nil {
 		return nil, fmt.Errorf("slice %d of object %x: %w", i, o.id[:], ErrNotStored)
@@ -34,7 +73,7 @@ func (s *Store) openSlice(o *Object, i int64) (*os.File, error) {
 		file.Close()
 		return nil, fmt.Errorf("slice %d of object %x: %w", i, o.id[:], ErrNotStored)
 	}
-	return file, nil
+	return &File{file, s, f}, nil
 }
 
 // snapshot returns the file of a slice, and what it is like at this moment; nil if
@@ -49,8 +88,8 @@ func (s *Store) snapshot(o *Object, i int64) (*file, file) {
 	return o.slices[at], *o.slices[at]
 }
 
-// use counts as a use of a slice whose file was verified when it had a ctime. It
-// reports false if the slice is not there any more.
+// use counts as a use of a slice whose file, which is open, was verified when it had
+// a ctime. It reports false if the slice is not there any more.
 func (s *Store) use(f *file, changed int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,6 +97,7 @@ func (s *Store) use(f *file, changed int64) bool {
 		return false
 	}
 	f.verified, f.changed = true, changed
+	s.open[f] = openings{n: s.open[f].n + 1}
 	s.used.front(f)
 	if !f.touching && s.closing.IsZero() && s.err == nil && time.Since(time.Unix(0, changed)) >= s.tune.touch {
 		f.touching = true

@@ -190,7 +190,8 @@ func (s *Store) popTrash() *file {
 	return f
 }
 
-// unlinkFile unlinks a file. If that fails it counts until it is tried again.
+// unlinkFile unlinks a file. If that fails it counts until it is tried again, and if
+// it is open until it is closed.
 func (s *Store) unlinkFile(f *file) error {
 	path := f.path()
 	var err error
@@ -209,6 +210,11 @@ func (s *Store) unlinkFile(f *file) error {
 		s.stuck = append(s.stuck, f)
 		s.schedule()
 		return err
+	}
+	if o, ok := s.open[f]; ok {
+		o.unlinked = true
+		s.open[f] = o
+		return nil
 	}
 	s.bytes -= f.cost()
 	return nil
