@@ -37,6 +37,7 @@ type slice struct {
 	by       *fill  // that writes it, or has written it
 	counted  int64  // bytes that the store counts for it
 	used     int64  // bytes that were served of it, lately
+	served   int64  // bytes that were served of it, since that was last told to the disk
 	queue    queue  // of the memory's, that it is in
 }
 

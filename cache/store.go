@@ -177,7 +177,14 @@ func (s *store) drop(o *object, i int) {
 // holds the byte at off.
 func (s *store) use(o *object, off, n int64) {
 	i, _, _ := o.bounds(off)
-	s.memory.use(sliceKey{o, i}, o.slices[i], n)
+	sl := o.slices[i]
+	s.memory.use(sliceKey{o, i}, sl, n)
+	if sl.served += n; sl.served >= int64(len(sl.data)) {
+		sl.served = 0
+		if o.disk != nil { // which would take it for what nobody wants
+			o.disk.Touch(int64(i))
+		}
+	}
 }
 
 // useDisk does the same for a slice of a length that is on disk. It reports whether
@@ -212,6 +219,9 @@ func (s *store) shrink() {
 		delete(k.o.slices, k.i)
 		k.o.kept--
 		s.count(sl, 0)
+		if !k.o.whole() && !k.o.onDisk(k.i) { // the disk was too slow, or has evicted it
+			s.save(k.o, disk.Slice{Index: int64(k.i), Data: sl.data})
+		}
 		s.forgetEmpty(k.o)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -358,4 +359,59 @@ func (w *teeWriter) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return w.to.Write(p)
+}
+
+// TestWhatIsHotInMemoryStaysOnDisk has an object served out of memory again and
+// again, while others pass through a disk that is too small for them: it is still
+// there after a restart.
+func TestWhatIsHotInMemoryStaysOnDisk(t *testing.T) {
+	n := newNode(t, Limits{Memory: 10 << 20, Slice: 10_000}, 1_060_000+20*13_000)
+	defer n.stop()
+	o := newOrigin(content(1, 30_000))
+	ask := func(key string) Status {
+		_, status, err := get(t, n.Cache, Request{Key: key, Policy: policy(), Fetch: o.fetch})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.work.Wait()
+		n.store.Flush()
+		return status
+	}
+	for i := range 30 {
+		ask("hot")
+		ask(strconv.Itoa(i))
+	}
+	n.restart()
+	if status := ask("hot"); status != Hit {
+		t.Error(status)
+	}
+	if status := ask("0"); status == Hit {
+		t.Error("the disk is not too small")
+	}
+}
+
+// TestDiskGetsWhatMemoryLetsGo has the disk take nothing at first: what it has
+// missed is written when memory has no room for it any more.
+func TestDiskGetsWhatMemoryLetsGo(t *testing.T) {
+	n := newDiskNode(t, Limits{Memory: 30_000, Slice: 10_000})
+	o := newOrigin(content(1, 30_000))
+	ask := func(key string) Status {
+		_, status, err := get(t, n.Cache, Request{Key: key, Policy: policy(), Fetch: o.fetch})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.work.Wait()
+		n.store.Flush()
+		return status
+	}
+	n.store.SetLimit(0)
+	ask("a")
+	n.store.SetLimit(diskSpace)
+	if files := n.files(); len(files) != 0 {
+		t.Fatalf("on disk: %q", files)
+	}
+	ask("b")
+	if status := ask("a"); status != Hit {
+		t.Error(status)
+	}
 }

@@ -40,7 +40,8 @@ func policies() []contender {
 	earned.earn = 3
 	naiveDisk.count = byReads
 	return append(cs, naive.contender("chosen, reads"),
-		earned.contender("**chosen, disk**"), disk.contender("chosen, disk, at once"), naiveDisk.contender("chosen, disk, reads"), twoQ.contender("2Q, disk"))
+		earned.contender("**chosen, disk**"), disk.contender("chosen, disk, at once"),
+		naiveDisk.contender("chosen, disk, reads"), twoQ.contender("2Q, disk"))
 }
 
 // never is more uses than a slice can have.

@@ -123,6 +123,16 @@ func (o *Object) Next(i int64) int64 {
 // slice is evicted.
 func (o *Object) Open(i int64) (*File, error) { return o.s.openSlice(o, i) }
 
+// Touch counts as a use of a slice, if it is there, that is made of a copy elsewhere.
+func (o *Object) Touch(i int64) {
+	s := o.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at, there := o.find(i); there {
+		s.touch(o.slices[at])
+	}
+}
+
 // Remove removes the object: at once for whoever looks, soon on the disk.
 func (o *Object) Remove() {
 	o.s.mu.Lock()

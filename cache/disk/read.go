@@ -98,13 +98,19 @@ func (s *Store) use(f *file, changed int64) bool {
 	}
 	f.verified, f.changed = true, changed
 	s.open[f] = openings{n: s.open[f].n + 1}
+	s.touch(f)
+	return true
+}
+
+// touch makes a slice the one that was used last, also for the next process, if its
+// file does not say so yet. The caller holds s.mu.
+func (s *Store) touch(f *file) {
 	s.used.front(f)
-	if !f.touching && s.closing.IsZero() && s.err == nil && time.Since(time.Unix(0, changed)) >= s.tune.touch {
+	if !f.touching && s.closing.IsZero() && s.err == nil && time.Since(time.Unix(0, f.changed)) >= s.tune.touch {
 		f.touching = true
 		s.touched = append(s.touched, f)
 		s.poke()
 	}
-	return true
 }
 
 // failed deals with a file that could not be read, and returns what is to be said
