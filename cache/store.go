@@ -179,11 +179,23 @@ func (s *store) use(o *object, off, n int64) {
 	i, _, _ := o.bounds(off)
 	sl := o.slices[i]
 	s.memory.use(sliceKey{o, i}, sl, n)
+	if !sl.complete {
+		return
+	}
 	if sl.served += n; sl.served >= int64(len(sl.data)) {
 		sl.served = 0
-		if o.disk != nil { // which would take it for what nobody wants
-			o.disk.Touch(int64(i))
-		}
+		s.confirm(o, i, sl)
+	}
+}
+
+// confirm tells the disk that a slice in memory is wanted, which it would not know:
+// it keeps it for longer, or writes it if it was too slow for that or has evicted it.
+func (s *store) confirm(o *object, i int, sl *slice) {
+	switch {
+	case o.onDisk(i):
+		o.disk.Touch(int64(i))
+	case !o.whole():
+		s.save(o, disk.Slice{Index: int64(i), Data: sl.data})
 	}
 }
 
@@ -219,9 +231,7 @@ func (s *store) shrink() {
 		delete(k.o.slices, k.i)
 		k.o.kept--
 		s.count(sl, 0)
-		if !k.o.whole() && !k.o.onDisk(k.i) { // the disk was too slow, or has evicted it
-			s.save(k.o, disk.Slice{Index: int64(k.i), Data: sl.data})
-		}
+		s.confirm(k.o, k.i, sl)
 		s.forgetEmpty(k.o)
 	}
 }
