@@ -155,11 +155,13 @@ func (c *Cache) room(f *fill) ([]byte, error) {
 		return nil, nil
 	}
 	i, start, end := o.bounds(f.pos)
-	if f.pos == start && f.pos > f.start && !f.wanted() {
+	s := o.slices[i]
+	switch {
+	case f.pos != start:
+	case f.pos > f.start && !f.wanted(), s != nil && s.by != f: // or it came from the disk meanwhile
 		f.end = f.pos
 		return nil, nil
 	}
-	s := o.slices[i]
 	if s == nil {
 		n := end - start
 		if o.size < 0 {
