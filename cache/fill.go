@@ -112,7 +112,7 @@ func (c *Cache) fillGap(o *object, req Request, off, until int64) *fill {
 	_, start, _ := o.bounds(off)
 	_, _, limit := o.bounds(max(off, until-1))
 	limit = min(limit+int64(req.Policy.ReadAhead)*o.sliceSize, o.size)
-	f := &fill{o: o, req: req, start: start, pos: start, end: o.gap(start, limit)}
+	f := &fill{o: o, req: req, start: start, pos: start, lead: start, end: o.gap(start, limit)}
 	// A fill that is on its way here, but far away, need not come any more.
 	for _, other := range o.fills {
 		if other.pos < start && (other.end < 0 || other.end > start) {

@@ -186,7 +186,7 @@ func (c *Cache) take(fl *flight, req Request, a *answer, old *object, now time.T
 		if o.resumable() { // what a short answer lacks of its last slice is asked for again
 			_, _, f.end = o.bounds(max(a.end-1, 0))
 		}
-		f.pos, f.readers = f.start, fl.waiters
+		f.pos, f.lead, f.readers = f.start, f.start, fl.waiters
 		o.fills = []*fill{f}
 		fl.obj, fl.fill = o, f
 		if old != nil { // which may have left the memory meanwhile, but not the disk
