@@ -99,6 +99,7 @@ func (s *store) put(o *object) {
 	if old, ok := s.objects.Peek(o.key); ok {
 		s.void(old)
 	}
+	s.disown(o.key)
 	s.objects.Add(o.key, o)
 }
 

@@ -102,6 +102,14 @@ func (s *store) saveWhole(o *object) {
 	s.save(o, all...)
 }
 
+// disown removes what the disk has of a key, or is about to write, of which the memory
+// knows nothing: because it could not be recalled, or was forgotten since.
+func (s *store) disown(key string) {
+	if s.disk != nil {
+		s.disk.Create(disk.NewID(s.namespace, key), nil, false).Remove()
+	}
+}
+
 // mayRecall reports whether the disk may have the object that a key names.
 func (s *store) mayRecall(key string) bool {
 	return s.disk != nil && s.disk.Known(disk.NewID(s.namespace, key))
