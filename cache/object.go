@@ -34,7 +34,7 @@ type object struct {
 type slice struct {
 	data     []byte // what is there from the slice's start on; only ever grows
 	complete bool   // nothing is missing, and the store knows it
-	by       *fill  // that writes it, or has written it
+	by       *fill  // that writes it; nil if it is complete
 	counted  int64  // bytes that the store counts for it
 	used     int64  // bytes that were served of it, lately
 	served   int64  // bytes that were served of it, since that was last told to the disk

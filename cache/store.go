@@ -150,7 +150,7 @@ func (s *store) grow(o *object, sl *slice, n int64) {
 
 // keep marks a slice as complete, and as the one that was used last.
 func (s *store) keep(o *object, i int, sl *slice) {
-	sl.complete = true
+	sl.complete, sl.by = true, nil // which would hold on to the fill's window
 	if !o.whole() {
 		s.save(o, disk.Slice{Index: int64(i), Data: sl.data})
 	}
