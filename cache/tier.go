@@ -15,8 +15,8 @@ import (
 
 // meta is what is stored on disk of an object besides its slices.
 type meta struct {
-	Key       string        `json:"key"`
-	Header    http.Header   `json:"header"`
+	Key       []byte        `json:"key"` // bytes, since a string's would have to be UTF-8
+	Header    headerBytes   `json:"header"`
 	Size      int64         `json:"size"`
 	SliceSize int64         `json:"slice"`
 	Arrived   time.Time     `json:"arrived"`
@@ -25,8 +25,31 @@ type meta struct {
 	Late      bool          `json:"late,omitempty"`
 }
 
+// headerBytes is a header whose values may have any bytes.
+type headerBytes map[string][][]byte
+
+func newHeaderBytes(h http.Header) headerBytes {
+	b := make(headerBytes, len(h))
+	for name, values := range h {
+		for _, v := range values {
+			b[name] = append(b[name], []byte(v))
+		}
+	}
+	return b
+}
+
+func (b headerBytes) header() http.Header {
+	h := make(http.Header, len(b))
+	for name, values := range b {
+		for _, v := range values {
+			h[name] = append(h[name], string(v))
+		}
+	}
+	return h
+}
+
 func (o *object) encode() []byte {
-	b, err := json.Marshal(meta{o.key, o.header, o.size, o.sliceSize, o.arrived, o.age, o.lifetime, o.late})
+	b, err := json.Marshal(meta{[]byte(o.key), newHeaderBytes(o.header), o.size, o.sliceSize, o.arrived, o.age, o.lifetime, o.late})
 	if err != nil {
 		panic(err) // no part of it can fail to be marshaled
 	}
@@ -39,13 +62,14 @@ func decodeObject(key string, b []byte) (*object, error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return nil, err
 	}
-	if m.Key != key || m.SliceSize <= 0 || m.Size <= 0 || m.Size > maxSize {
+	if string(m.Key) != key || m.SliceSize <= 0 || m.Size <= 0 || m.Size > maxSize {
 		return nil, errors.New("not the key's object")
 	}
+	header := m.Header.header()
 	return &object{
 		key:       key,
-		header:    m.Header,
-		validator: newValidator(m.Header, m.Size),
+		header:    header,
+		validator: newValidator(header, m.Size),
 		arrived:   m.Arrived,
 		age:       m.Age,
 		lifetime:  m.Lifetime,
