@@ -143,7 +143,8 @@ func (s *store) mayRecall(key string) bool {
 // disk. The caller holds c.mu.
 func (c *Cache) recall(key string) *flight {
 	fl := &flight{done: make(chan struct{}), recall: true}
-	d, id := c.store.disk, disk.NewID(c.store.namespace, key)
+	d, namespace := c.store.disk, c.store.namespace
+	id := disk.NewID(namespace, key)
 	c.flights[key] = fl
 	ok := c.background(func() {
 		var o *object
@@ -153,7 +154,7 @@ func (c *Cache) recall(key string) *flight {
 			return err
 		})
 		c.arrive(key, fl, func() {
-			if o != nil && c.store.disk == d {
+			if o != nil && c.store.disk == d && c.store.namespace == namespace {
 				c.store.objects.Add(key, o)
 			}
 		})
