@@ -15,7 +15,7 @@ import (
 // flight is the opening of an object, by one request to its upstream or from the
 // disk, for however many ask. Guarded by Cache.mu until done is closed.
 type flight struct {
-	recall  bool  // from the disk; the next look-up shows what it has brought
+	recall  bool  // from the disk; the next look-up uses what it has brought
 	slice   int64 // size in bytes that a new object's slices will have
 	done    chan struct{}
 	waiters int // that have not left

@@ -121,6 +121,11 @@ func (o *object) bounds(off int64) (i int, start, end int64) {
 // whole reports whether the object is of use only with all of its bytes.
 func (o *object) whole() bool { return !o.resumable() || o.late }
 
+// onlyForgotten reports whether the object still is what its key names on disk.
+func (o *object) onlyForgotten() bool {
+	return o != nil && !o.void && o.dead == nil && o.disk != nil && !o.disk.Removed()
+}
+
 // has reports whether a slice is there for good, in memory or on disk.
 func (o *object) has(i int) bool {
 	s := o.slices[i]

@@ -59,9 +59,9 @@ type transaction struct {
 func (t *transaction) open(ctx context.Context, want byterange.Spec) error {
 	t.close() // what was opened before may be another version
 	t.followed, t.unreadable = 0, 0
-	recalled := false
+	var recalled *flight
 	for tries := 0; tries < maxOpenings; {
-		fl, err := t.lookup(want, !recalled)
+		fl, err := t.lookup(want, recalled)
 		if fl == nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func (t *transaction) open(ctx context.Context, want byterange.Spec) error {
 			return ctx.Err()
 		}
 		if fl.recall {
-			recalled = true
+			recalled = fl
 			continue
 		}
 		tries++
@@ -85,8 +85,10 @@ func (t *transaction) open(ctx context.Context, want byterange.Spec) error {
 }
 
 // lookup uses what is stored, or else returns the flight that will bring what is
-// wanted; from the disk if it may have that and recall is set.
-func (t *transaction) lookup(want byterange.Spec, recall bool) (*flight, error) {
+// wanted; from the disk if it may have that. recalled is the flight that has brought
+// it from there already, nil if there was none: its object is used though others may
+// have pushed it out of memory at once.
+func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, error) {
 	c, key, now := t.c, t.req.Key, time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -97,6 +99,9 @@ func (t *transaction) lookup(want byterange.Spec, recall bool) (*flight, error) 
 		return nil, m.err
 	}
 	o := c.store.get(key)
+	if o == nil && recalled != nil && recalled.obj.onlyForgotten() {
+		o = recalled.obj
+	}
 	if o != nil && o.fresh(now) && (t.headOnly || o.serves(want)) {
 		t.obj, t.stored = o, true
 		if !o.resumable() && len(o.fills) > 0 {
@@ -108,7 +113,7 @@ func (t *transaction) lookup(want byterange.Spec, recall bool) (*flight, error) 
 	fl, ok := c.flights[key]
 	switch {
 	case ok:
-	case o == nil && recall && c.store.mayRecall(key):
+	case o == nil && recalled == nil && c.store.mayRecall(key):
 		fl = c.recall(key)
 	default:
 		fl = c.launch(t.req, o, want)

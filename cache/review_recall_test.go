@@ -1,7 +1,10 @@
 package cache
 
 import (
+	"fmt"
+	"net/http/httptest"
 	"os"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -60,4 +63,36 @@ func TestNewVersionOutlivesAFailedRecall(t *testing.T) {
 	if err != nil || resp.Header.Get("Etag") != `"v2"` {
 		t.Errorf("%s of version %s after v2 was sent, %v", status, resp.Header.Get("Etag"), err)
 	}
+}
+
+// TestRecalledObjectsAreUsed has more clients at once than there may be entries: what
+// is on disk is not fetched again.
+func TestRecalledObjectsAreUsed(t *testing.T) {
+	n := newDiskNode(t, Limits{Memory: 1 << 20, Slice: 10_000, Entries: 1})
+	o := newOrigin(content(1, 10_000))
+	reqs := make([]Request, 8)
+	for i := range reqs {
+		reqs[i] = Request{Key: fmt.Sprint(i), Policy: policy(), Fetch: o.fetch}
+		if _, _, err := get(t, n.Cache, reqs[i]); err != nil {
+			t.Fatal(err)
+		}
+		n.work.Wait()
+	}
+	n.store.Flush()
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for k := range 50 {
+				if err := serve(t.Context(), n.Cache, httptest.NewRecorder(), reqs[(i+k)%8], ""); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	n.work.Wait()
+	if o.count() != 8 {
+		t.Errorf("%d requests for 8 objects, all of which are on disk", o.count())
+	}
+	n.check(t)
 }

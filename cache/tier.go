@@ -156,6 +156,7 @@ func (c *Cache) recall(key string) *flight {
 		c.arrive(key, fl, func() {
 			if o != nil && c.store.disk == d && c.store.namespace == namespace {
 				c.store.objects.Add(key, o)
+				fl.obj = o
 			}
 		})
 	})
