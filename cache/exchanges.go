@@ -18,6 +18,7 @@ type exchanges struct {
 	running int
 	queue   []func()           // in the order of their coming
 	paused  map[*fill]struct{} // running fills that could make way
+	readers int                // of fills under way, or that have ended: what they have not read yet takes memory, too
 }
 
 // limit returns how many exchanges may run.

@@ -25,7 +25,7 @@ const (
 	window = 4
 
 	// aheadShare is the part of the memory limit that a fill may be ahead of its
-	// furthest reader; window-2 slices are granted in any case.
+	// furthest reader, if there are few readers; window-2 slices are granted in any case.
 	aheadShare = 16
 )
 

@@ -294,7 +294,7 @@ func (c *Cache) check(t rapid.TB) {
 	if m := c.store.memory; m.bytes != small || m.ghosts.Len() > int(max(2*m.limit/c.store.limits.Slice, 1)) || len(c.store.promoting) != 0 {
 		t.Errorf("small has %d bytes, counted as %d; %d ghosts; %d slices are being promoted", small, m.bytes, m.ghosts.Len(), len(c.store.promoting))
 	}
-	if e := &c.exchanges; e.running+len(e.queue)+len(e.paused) != 0 {
+	if e := &c.exchanges; e.running+len(e.queue)+len(e.paused)+e.readers != 0 {
 		t.Errorf("%d exchanges are under way, %d wait, %d are paused", e.running, len(e.queue), len(e.paused))
 	}
 	if total != c.store.bytes || kept != c.store.memory.len() || len(c.flights) != 0 {

@@ -136,7 +136,7 @@ func (t *transaction) land(fl *flight, want byterange.Spec) (done bool, err erro
 		t.pass, t.outcome.bypass = true, true
 		return true, nil
 	}
-	t.held = fl.fill
+	t.holds(fl.fill)
 	if !t.headOnly && !fl.obj.serves(want) {
 		t.release()
 		return false, nil
@@ -163,13 +163,23 @@ func (t *transaction) hold(f *fill) {
 		return
 	}
 	t.release()
-	t.held = f
+	t.holds(f)
 	f.readers++
+}
+
+// holds notes that the transaction is a reader of f, if that is one. The caller holds
+// c.mu.
+func (t *transaction) holds(f *fill) {
+	t.held = f
+	if f != nil {
+		t.c.exchanges.readers++
+	}
 }
 
 // release ends that. The caller holds c.mu.
 func (t *transaction) release() {
 	if t.held != nil {
+		t.c.exchanges.readers--
 		t.held.left()
 		t.held = nil
 	}

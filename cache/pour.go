@@ -122,7 +122,7 @@ func (c *Cache) tooFarAhead(f *fill) <-chan struct{} {
 	}
 	ahead := (window - 2) * o.sliceSize
 	if !o.gone { // or else its slices are in nobody's way but its own
-		ahead = max(ahead, c.store.limits.Memory/int64(max(aheadShare, 2*c.exchanges.running)))
+		ahead = max(ahead, c.store.limits.Memory/int64(max(aheadShare, 2*c.exchanges.running, 2*c.exchanges.readers)))
 	}
 	if f.pos-f.lead < ahead {
 		return nil
