@@ -190,7 +190,7 @@ func (t *transaction) follow(off, until int64) {
 		return
 	}
 	t.followed = i + 1
-	if t.held != nil && t.held.running() {
+	if t.held != nil && (t.held.running() || t.held.recentBytes(next) != nil) {
 		return
 	}
 	f := o.fillAt(next)
