@@ -193,15 +193,18 @@ func (t *transaction) follow(off, until int64) {
 	if t.held != nil && (t.held.running() || t.held.recentBytes(next) != nil) {
 		return
 	}
+	goesOn := until < 0 || next < until
 	f := o.fillAt(next)
 	if s := o.slices[i+1]; s != nil && !s.complete {
 		f = s.by
 	}
 	if f == nil && !o.has(i+1) {
 		f = t.c.fillGap(o, t.req, next, max(until, next))
-		f.done(next + o.sliceSize) // read-ahead goes on when the reader has left
+		if !goesOn {
+			f.done(next + o.sliceSize) // for the range that may come
+		}
 	}
-	if f != nil && next-f.pos <= joinDistance*o.sliceSize && (until < 0 || next < until) {
+	if f != nil && goesOn && next-f.pos <= joinDistance*o.sliceSize {
 		t.hold(f)
 	}
 }
