@@ -335,11 +335,15 @@ func (t *transaction) sendParts(ctx context.Context, p *response, ranges []byter
 		if err != nil {
 			return p.end(err)
 		}
-		first.close()
 		if _, err := body.CreatePart(partHeader(r)); err != nil {
+			first.close()
 			return p.end(err)
 		}
-		if err := t.copy(ctx, r.Start, r.End, p); err != nil {
+		n := wants(r.Start, r.End, first.len())
+		if err := first.send(p, n); err != nil {
+			return p.end(err)
+		}
+		if err := t.copy(ctx, r.Start+n, r.End, p); err != nil {
 			return p.end(err)
 		}
 	}
