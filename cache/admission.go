@@ -143,6 +143,9 @@ func (m *memory) use(k sliceKey, s *slice, n int64) {
 // worth counts n bytes that are served from the disk out of a slice of a length,
 // and reports whether it is worth some memory by now.
 func (m *memory) worth(k sliceKey, n, length int64) bool {
+	if length > m.limit {
+		return false // it would leave at once, and be missed
+	}
 	key := ghostKey{k.o.key, k.i}
 	g, _ := m.ghosts.Peek(key)
 	m.learn(g, length)
