@@ -223,6 +223,10 @@ func (c *Cache) supersede(o *object) {
 // c.mu.
 func (c *Cache) kill(o *object, err error) {
 	o.dead = err
+	// Who was forgotten while he was read, and recalled since, has another self.
+	if cur, ok := c.store.objects.Peek(o.key); ok && cur != o && o.disk != nil && cur.disk == o.disk {
+		c.kill(cur, err)
+	}
 	c.store.void(o)
 	for _, f := range o.fills {
 		f.news()
