@@ -45,10 +45,11 @@ type transaction struct {
 	outcome outcome
 	stored  bool // obj was there before the request
 
-	headOnly   bool // none of the bytes is wanted
-	sendfile   bool // the kernel copies from files to the client
-	followed   int  // the slice after which a fill was last looked for, plus 1
-	unreadable int  // a slice that could not be read from the disk, plus 1
+	headOnly   bool  // none of the bytes is wanted
+	sendfile   bool  // the kernel copies from files to the client
+	outlived   *fill // has failed while the transaction had enough to go on
+	followed   int   // the slice after which a fill was last looked for, plus 1
+	unreadable int   // a slice that could not be read from the disk, plus 1
 }
 
 // open finds or brings the object that the key names, such that the bytes wanted
@@ -58,7 +59,7 @@ type transaction struct {
 // replacing it for each other. After some tries each gets an answer of its own.
 func (t *transaction) open(ctx context.Context, want byterange.Spec) error {
 	t.close() // what was opened before may be another version
-	t.followed, t.unreadable = 0, 0
+	t.followed, t.unreadable, t.outlived = 0, 0, nil
 	var recalled *flight
 	for tries := 0; tries < maxOpenings; {
 		fl, err := t.lookup(want, recalled)

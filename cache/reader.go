@@ -134,6 +134,7 @@ func (t *transaction) look(off, until int64) (view, error) {
 		return view{}, o.dead
 	}
 	if p := t.available(off, until); p != nil {
+		t.outlive()
 		t.follow(off, until)
 		return view{data: p}, nil
 	}
@@ -141,6 +142,7 @@ func (t *transaction) look(off, until int64) (view, error) {
 		return view{}, io.EOF
 	}
 	if i, start, end := o.bounds(off); o.onDisk(i) && i+1 != t.unreadable {
+		t.outlive()
 		t.follow(off, until)
 		promote := c.store.useDisk(o, i, wants(off, until, end-off), end-start) && !t.sendfile && c.store.claim(o, i)
 		return view{disk: o.disk, slice: i, start: start, end: end, promote: promote}, nil
@@ -153,6 +155,14 @@ func (t *transaction) look(off, until int64) (view, error) {
 	t.hold(f)
 	f.read(off)
 	return view{news: f.waitChan()}, nil
+}
+
+// outlive notes that the reader can go on though his fill has failed: when he needs
+// more, that may be long ago.
+func (t *transaction) outlive() {
+	if t.held != nil && t.held.err != nil {
+		t.outlived = t.held
+	}
 }
 
 // wants returns how many of the n bytes from off on a reader wants who goes on
@@ -217,7 +227,7 @@ func (t *transaction) bringer(off, until int64) (*fill, error) {
 	if f != nil && (!o.resumable() || off-f.pos <= joinDistance*o.sliceSize) {
 		return f, nil
 	}
-	if h := t.held; h != nil && h != f && h.err != nil && off >= h.pos && !errors.Is(h.err, errAbandoned) {
+	if h := t.held; h != nil && h != f && h != t.outlived && h.err != nil && off >= h.pos && !errors.Is(h.err, errAbandoned) {
 		return nil, h.err
 	}
 	if !o.resumable() {
