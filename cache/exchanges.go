@@ -18,6 +18,7 @@ type exchanges struct {
 	running int
 	queue   []func()           // in the order of their coming
 	paused  map[*fill]struct{} // running fills that could make way
+	ended   []*lastSlices      // of fills with readers, who may not have seen them yet; of the last ones only
 	readers int                // of fills under way, or that have ended: what they have not read yet takes memory, too
 }
 
@@ -46,6 +47,22 @@ func (c *Cache) start(f func()) error {
 		}
 	}
 	return nil
+}
+
+// keepWindow lets the readers of a fill that has ended have its window, if it is one of
+// as many as may be under way; for others the window is not held any more. Readers of
+// what can't be resumed need none. The caller holds c.mu.
+func (c *Cache) keepWindow(f *fill) {
+	e := &c.exchanges
+	if f.readers == 0 || f.recent == nil || !f.o.resumable() {
+		return
+	}
+	e.ended = append(e.ended, f.recent)
+	for len(e.ended) > c.store.limits.exchanges() {
+		*e.ended[0] = lastSlices{}
+		e.ended[0] = nil
+		e.ended = e.ended[1:]
+	}
 }
 
 // exchange runs f, and then what waits. The caller holds c.mu.

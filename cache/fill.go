@@ -41,12 +41,15 @@ type fill struct {
 	lead    int64         // how far the furthest of them has come
 	goal    int64         // how far it goes on when they have left
 	moved   chan struct{} // closed when a reader moves on or leaves; nil if the fill does not wait
-	recent  [window]struct {
-		i int
-		s *slice
-	}
-	wake chan struct{} // closed when there is news; nil if nobody waits
-	err  error         // why it ended before its end
+	recent  *lastSlices   // nil: none yet
+	wake    chan struct{} // closed when there is news; nil if nobody waits
+	err     error         // why it ended before its end
+}
+
+// lastSlices are the last slices that a fill has written, by index modulo window.
+type lastSlices [window]struct {
+	i int
+	s *slice
 }
 
 // news tells the fill's readers that something has changed.
@@ -83,7 +86,17 @@ func (f *fill) done(off int64) {
 // left tells the fill that it has a reader less.
 func (f *fill) left() {
 	f.readers--
+	if f.readers == 0 && !f.running() {
+		f.forgetWindow()
+	}
 	f.stir()
+}
+
+// forgetWindow lets go of the last slices.
+func (f *fill) forgetWindow() {
+	if f.recent != nil {
+		*f.recent = lastSlices{}
+	}
 }
 
 // stir makes a fill that waits for its readers look again.
@@ -99,6 +112,9 @@ func (f *fill) running() bool { return slices.Contains(f.o.fills, f) }
 
 // recentBytes returns the bytes from off on, as far as the fill holds on to them.
 func (f *fill) recentBytes(off int64) []byte {
+	if f.recent == nil {
+		return nil
+	}
 	i, start, _ := f.o.bounds(off)
 	if r := f.recent[i%window]; r.s != nil && r.i == i && off-start < int64(len(r.s.data)) {
 		return r.s.data[off-start:]
@@ -250,6 +266,7 @@ func (c *Cache) finish(f *fill, err error) {
 		c.markMissing(f.req, err)
 	}
 	c.store.forgetEmpty(o)
+	c.keepWindow(f)
 	f.news()
 }
 

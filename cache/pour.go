@@ -169,6 +169,9 @@ func (c *Cache) room(f *fill) ([]byte, error) {
 		}
 		s = &slice{data: make([]byte, 0, n), by: f}
 		o.slices[i] = s
+		if f.recent == nil {
+			f.recent = new(lastSlices)
+		}
 		f.recent[i%window].i, f.recent[i%window].s = i, s
 		c.store.grow(o, s, n)
 	}
