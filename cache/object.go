@@ -241,6 +241,16 @@ func (o *object) fillAt(off int64) *fill {
 	return nil
 }
 
+// bringing returns the fill under way that will bring the slice with the first byte
+// start, or is in the middle of it; nil if there is none.
+func (o *object) bringing(start int64) *fill {
+	i, _, _ := o.bounds(start)
+	if s := o.slices[i]; s != nil && !s.complete {
+		return s.by
+	}
+	return o.fillAt(start)
+}
+
 // gap returns the end of the gap that begins at start, the first byte of a slice
 // that is not there: up to limit, the next slice that is, or the next fill.
 func (o *object) gap(start, limit int64) int64 {

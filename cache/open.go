@@ -104,11 +104,7 @@ func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, er
 		o = recalled.obj
 	}
 	if o != nil && o.fresh(now) && (t.headOnly || o.serves(want)) {
-		t.obj, t.stored = o, true
-		if !o.resumable() && len(o.fills) > 0 {
-			t.hold(o.fills[0]) // which would not go on for an object that is gone
-		}
-		t.outcome = o.outcome(want, now)
+		t.take(o, want, now)
 		return nil, nil
 	}
 	fl, ok := c.flights[key]
@@ -122,6 +118,15 @@ func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, er
 	fl.waiters++
 	t.outcome = outcome{stale: o != nil && !o.fresh(now), collapsed: ok}
 	return fl, nil
+}
+
+// take uses what is stored. The caller holds c.mu.
+func (t *transaction) take(o *object, want byterange.Spec, now time.Time) {
+	t.obj, t.stored = o, true
+	if !o.resumable() && len(o.fills) > 0 {
+		t.hold(o.fills[0]) // which would not go on for an object that is gone
+	}
+	t.outcome = o.outcome(want, now)
 }
 
 // land takes over what a flight has brought. It reports false if that is not what

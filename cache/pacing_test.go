@@ -111,7 +111,7 @@ func TestSeekOnABusyNodeAsksOnce(t *testing.T) {
 		const size = 4 << 20
 		c := newTest(t, Limits{Memory: 2 << 20, Slice: 64 << 10})
 		gate := make(chan struct{})
-		hang := func(ctx context.Context, h http.Header) (*http.Response, error) {
+		hang := func(context.Context, http.Header) (*http.Response, error) {
 			<-gate
 			return nil, errReset
 		}
@@ -147,9 +147,13 @@ func TestSeekOnABusyNodeAsksOnce(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		<-waiting
+		if err := <-waiting; !errors.Is(err, errReset) {
+			t.Error(err)
+		}
 		for range minExchanges - 1 {
-			<-busy
+			if err := <-busy; !errors.Is(err, errReset) {
+				t.Error(err)
+			}
 		}
 		for rng, times := range asked {
 			if times > 1 {

@@ -204,15 +204,13 @@ func (t *transaction) follow(off, until int64) {
 		return
 	}
 	goesOn := until < 0 || next < until
-	f := o.fillAt(next)
-	if s := o.slices[i+1]; s != nil && !s.complete {
-		f = s.by
-	}
-	if f == nil && !o.has(i+1) {
-		f = t.c.fillGap(o, t.req, next, max(until, next))
-		if !goesOn {
-			f.done(next + o.sliceSize) // for the range that may come
-		}
+	f := o.bringing(next)
+	switch {
+	case f != nil || o.has(i+1):
+	case goesOn:
+		f = t.c.fillGap(o, t.req, next, until)
+	default: // for the range that may come
+		t.c.fillGap(o, t.req, next, next).done(next + o.sliceSize)
 	}
 	if f != nil && goesOn && next-f.pos <= joinDistance*o.sliceSize {
 		t.hold(f)
