@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"syscall"
 
 	"github.com/voyo-music/caddy-voyo/cache/disk"
 )
@@ -49,7 +50,11 @@ func (p piece) send(to sink, n int64) error {
 		return to.write(p.data[:n])
 	}
 	defer p.close()
-	return to.writeFile(p.file.File, p.off, n)
+	err := to.writeFile(p.file.File, p.off, n)
+	if errors.Is(err, syscall.EIO) || errors.Is(err, io.ErrUnexpectedEOF) { // of the file, not of the client
+		p.file.Unreadable(err)
+	}
+	return err
 }
 
 func (p piece) close() {

@@ -121,3 +121,33 @@ func (w *teeWriter) Write(p []byte) (int, error) {
 	}
 	return w.to.Write(p)
 }
+
+// TestFileShrinksWhileItIsSent has a file lose its end after it was opened: the client
+// sees an error, and the next one gets it all.
+func TestFileShrinksWhileItIsSent(t *testing.T) {
+	n := newDiskNode(t, Limits{Memory: 1, Slice: 100_000})
+	o := newOrigin(content(1, 100_000))
+	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
+	if _, _, err := get(t, n.Cache, req); err != nil {
+		t.Fatal(err)
+	}
+	n.work.Wait()
+	files := n.files()
+	if len(files) != 1 {
+		t.Fatalf("on disk: %q", files)
+	}
+	client := &checking{header: http.Header{}, want: &pattern{}}
+	client.paused = func(got int64) error {
+		if got == 0 {
+			return os.Truncate(files[0], 70_000)
+		}
+		return nil
+	}
+	if err := serve(t.Context(), n.Cache, client, req, ""); !errors.Is(err, ErrAborted) {
+		t.Errorf("after %d bytes: %v", client.got, err)
+	}
+	resp, status, err := get(t, n.Cache, req)
+	if err != nil || status == Hit || !bytes.Equal(read(t, resp), o.body) {
+		t.Errorf("%s, %v", status, err)
+	}
+}

@@ -105,10 +105,10 @@ type Store struct {
 
 // tuning is what tests change.
 type tuning struct {
-	backoff time.Duration // until what has failed is first tried again
-	touch   time.Duration // how often the use of a slice is noted on disk at the most
-	grace   time.Duration // how long Close waits for the listing
-	listing func(k byte)  // called before a shard is listed; may be nil
+	backoff time.Duration      // until what has failed is first tried again
+	touch   time.Duration      // how often the use of a slice is noted on disk at the most
+	grace   time.Duration      // how long Close waits for the listing
+	listing func(k byte) error // called before a shard is listed, and may fail that; may be nil
 }
 
 // Open opens the directory, which it makes if there is none. It reads no files: it
@@ -243,7 +243,9 @@ func (s *Store) Known(id ID) bool {
 // Load returns the latest version of what the ID names, with its meta data. It does
 // I/O. The error wraps ErrNotStored if there is none.
 func (s *Store) Load(id ID) (*Object, []byte, error) {
-	s.list(id[0])
+	if err := s.list(id[0]); err != nil {
+		return nil, nil, err
+	}
 	for {
 		o, f, pending := s.lookup(id)
 		if f == nil {

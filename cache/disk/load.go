@@ -69,7 +69,9 @@ func (s *Store) load() error {
 		if hurried {
 			return nil
 		}
-		s.list(byte(k))
+		if err := s.list(byte(k)); err != nil {
+			return err
+		}
 	}
 	s.rank()
 	return nil
@@ -97,8 +99,9 @@ func (s *Store) rank() {
 	s.loading = false
 }
 
-// list lists a shard, if it is not listed yet, or waits for who does.
-func (s *Store) list(k byte) {
+// list lists a shard, if it is not listed yet, or waits for who does. An error says
+// that it could not, but that another time it may.
+func (s *Store) list(k byte) error {
 	s.mu.Lock()
 	for s.listing[k] != nil {
 		ch := s.listing[k]
@@ -108,20 +111,33 @@ func (s *Store) list(k byte) {
 	}
 	if s.listed[k] {
 		s.mu.Unlock()
-		return
+		return nil
 	}
 	ch, number := make(chan struct{}), s.number
 	s.listing[k] = ch
 	s.mu.Unlock()
 
 	defer close(ch)
-	if s.tune.listing != nil {
-		s.tune.listing(k)
-	}
 	dir := filepath.Join(s.dir, shard(k))
 	var all []found
 	foreign := 0
-	err := contain.Do(func() (err error) { all, foreign, err = readShard(dir, k); return err })
+	err := contain.Do(func() (err error) {
+		if s.tune.listing != nil {
+			if err := s.tune.listing(k); err != nil {
+				return err
+			}
+		}
+		all, foreign, err = readShard(dir, k)
+		return err
+	})
+	if isTemporary(err) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if number == s.number {
+			delete(s.listing, k)
+		}
+		return err
+	}
 	s.merge(k, number, all)
 	if foreign > 0 {
 		s.damaged(dir, fmt.Errorf("%d files that are not the cache's are left alone", foreign))
@@ -129,6 +145,7 @@ func (s *Store) list(k byte) {
 	if err != nil {
 		s.damaged(dir, err)
 	}
+	return nil
 }
 
 // readShard returns the store's files in a shard, an object's together, the latest

@@ -26,6 +26,10 @@ func (f *File) Close() error {
 	return err
 }
 
+// Unreadable says that the file could not be read to its end, because of err: the
+// slice is removed.
+func (f *File) Unreadable(err error) { _ = f.s.failed(f.f, err) }
+
 // openings are those of a slice's file that are open. An unlinked one takes its room
 // until the last is closed.
 type openings struct {
@@ -116,10 +120,8 @@ func (s *Store) touch(f *file) {
 // failed deals with a file that could not be read, and returns what is to be said
 // about it.
 func (s *Store) failed(f *file, err error) error {
-	for _, temporary := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
-		if errors.Is(err, temporary) {
-			return err // it is not the file's fault
-		}
+	if isTemporary(err) {
+		return err
 	}
 	gone := isGone(err)
 	s.mu.Lock()
@@ -134,6 +136,12 @@ func (s *Store) failed(f *file, err error) error {
 	}
 	s.damaged(f.path(), err)
 	return fmt.Errorf("%s: %w", f.ident(), err)
+}
+
+// isTemporary reports whether an error is not the file's fault, but that of a process
+// that has too much of something.
+func isTemporary(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }
 
 // isGone reports whether an error says that there is no such file.

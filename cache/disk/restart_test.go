@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -133,11 +135,12 @@ func newGate() *gate {
 
 func (g *gate) tuning() tuning {
 	tune := quick
-	tune.listing = func(k byte) {
+	tune.listing = func(k byte) error {
 		if k == 0 {
 			g.once.Do(func() { close(g.reached) })
 			<-g.open
 		}
+		return nil
 	}
 	return tune
 }
@@ -520,4 +523,35 @@ func TestQueue(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	wantLoad(t, s, o.id, "63")
+}
+
+// A process that can open no more files for a moment forgets nothing: what could not
+// be listed is listed later.
+func TestListingFailsForAMoment(t *testing.T) {
+	dir := memDir(t)
+	s, _ := openTest(t, dir, noLimit)
+	o := fill(s, "x", false, 1, 10)
+	s.Close()
+	tune := quick
+	var failed atomic.Int32
+	tune.listing = func(k byte) error {
+		if k == o.id[0] && failed.Add(1) <= 3 {
+			return syscall.EMFILE
+		}
+		return nil
+	}
+	recovered := make(chan struct{})
+	s, err := open(dir, noLimit, Events{Recovered: sync.OnceFunc(func() { close(recovered) })}, tune)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	<-recovered
+	for !s.Known(o.id) || s.Err() != nil || s.Stats().Loading {
+		s.Flush()
+	}
+	s.check(t)
+	if _, meta, err := s.Load(o.id); err != nil || string(meta) != "x" {
+		t.Errorf("%q, %v", meta, err)
+	}
 }

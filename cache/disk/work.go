@@ -67,7 +67,7 @@ func (s *Store) next() (task func() error, wait time.Duration) {
 		return func() error { _ = s.emptyTrash(); return nil }, 0 // what fails is tried again
 	case !s.due.IsZero() && !now.Before(s.due):
 		return s.retry, 0
-	case s.loading && !s.hurried():
+	case s.loading && !s.hurried() && s.due.IsZero():
 		return s.load, 0
 	case !s.loading && s.bytes > s.limit && !s.noEvict && s.used.oldest() != nil:
 		return s.shrink, 0
