@@ -37,25 +37,29 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    allowed_upstreams <hosts...>
 //	    raw_ids           on|off
 //	    art {
-//	        entries      <count>
-//	        memory       <size>
-//	        disk         <dir> <size>
-//	        ttl          <duration>
-//	        override_ttl <duration>
-//	        negative_ttl <duration>
-//	        max_age      <duration>
-//	        max_object   <size>
+//	        entries                <count>
+//	        memory                 <size>
+//	        disk                   <dir> <size>
+//	        ttl                    <duration>
+//	        override_ttl           <duration>
+//	        negative_ttl           <duration>
+//	        stale_while_revalidate <duration>
+//	        stale_if_error         <duration>
+//	        max_age                <duration>
+//	        max_object             <size>
 //	    }
 //	    stream {
-//	        memory       <size>
-//	        disk         <dir> <size>
-//	        slice        <size>
-//	        read_ahead   <count>
-//	        ttl          <duration>
-//	        override_ttl <duration>
-//	        negative_ttl <duration>
-//	        max_age      <duration>
-//	        max_object   <size>
+//	        memory                 <size>
+//	        disk                   <dir> <size>
+//	        slice                  <size>
+//	        read_ahead             <count>
+//	        ttl                    <duration>
+//	        override_ttl           <duration>
+//	        negative_ttl           <duration>
+//	        stale_while_revalidate <duration>
+//	        stale_if_error         <duration>
+//	        max_age                <duration>
+//	        max_object             <size>
 //	    }
 //	    transport <name> {
 //	        ...
@@ -163,7 +167,11 @@ func policyBlock(p *Policy) block {
 		"ttl":          readPositive(&p.TTL),
 		"override_ttl": readPositive(&p.OverrideTTL),
 		"negative_ttl": readDuration(&p.NegativeTTL),
-		"max_age":      readDuration(&p.MaxAge),
-		"max_object":   readSize(&p.MaxObject),
+
+		"stale_while_revalidate": readPositive(&p.StaleWhileRevalidate),
+		"stale_if_error":         readPositive(&p.StaleIfError),
+
+		"max_age":    readDuration(&p.MaxAge),
+		"max_object": readSize(&p.MaxObject),
 	}
 }

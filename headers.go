@@ -19,7 +19,7 @@ var requestFields = []string{"If-Modified-Since", "If-None-Match", "If-Range", "
 // responseFields are passed from an upstream's answer to the cache and so to
 // clients. Set-Cookie is not among them, nor is anything that names a server.
 var responseFields = []string{
-	"Accept-Ranges", "Age", "Cache-Control", "Content-Length", "Content-Range", "Content-Type",
+	"Accept-Ranges", "Age", "Cache-Control", "Cdn-Cache-Control", "Content-Length", "Content-Range", "Content-Type",
 	"Date", "Etag", "Expires", "Last-Modified", "Vary",
 }
 
@@ -32,7 +32,7 @@ func pick(header http.Header, fields []string) http.Header {
 		values := header[name]
 		switch {
 		case len(values) == 0:
-		case name == "Cache-Control" || name == "Vary" || name == "If-None-Match":
+		case name == "Cache-Control" || name == "Cdn-Cache-Control" || name == "Vary" || name == "If-None-Match":
 			picked[name] = slices.Clone(values)
 		default:
 			picked[name] = []string{values[0]}

@@ -50,6 +50,16 @@ type Policy struct {
 	// Default: `1m`. Zero means that it is not remembered.
 	NegativeTTL *caddy.Duration `json:"negative_ttl,omitempty"`
 
+	// How long after it has become stale an answer may be used while it is confirmed
+	// in the background (RFC 5861), where the upstream does not say so. Default: `0`,
+	// which means not at all.
+	StaleWhileRevalidate caddy.Duration `json:"stale_while_revalidate,omitempty"`
+
+	// How long after it has become stale an answer may be used if the upstream fails
+	// (RFC 5861), where the upstream does not say so. Default: `0`, which means not
+	// at all.
+	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
+
 	// How long clients may keep an answer without asking again: the max-age of
 	// the Cache-Control header that they are sent. Default: `1h`. Zero means
 	// that they ask every time.
@@ -177,6 +187,8 @@ func (p Policy) cachePolicy(defaultTTL time.Duration) (cache.Policy, error) {
 		{"ttl", &p.TTL},
 		{"override_ttl", &p.OverrideTTL},
 		{"negative_ttl", p.NegativeTTL},
+		{"stale_while_revalidate", &p.StaleWhileRevalidate},
+		{"stale_if_error", &p.StaleIfError},
 		{"max_age", p.MaxAge},
 	} {
 		if err := checkDuration(d.name, d.value); err != nil {
@@ -194,8 +206,12 @@ func (p Policy) cachePolicy(defaultTTL time.Duration) (cache.Policy, error) {
 		TTL:         ttl,
 		OverrideTTL: time.Duration(p.OverrideTTL),
 		NegativeTTL: durationOr(p.NegativeTTL, defaultNegativeTTL),
-		MaxAge:      durationOr(p.MaxAge, defaultMaxAge),
-		MaxObject:   p.MaxObject,
+
+		StaleWhileRevalidate: time.Duration(p.StaleWhileRevalidate),
+		StaleIfError:         time.Duration(p.StaleIfError),
+
+		MaxAge:    durationOr(p.MaxAge, defaultMaxAge),
+		MaxObject: p.MaxObject,
 	}, nil
 }
 

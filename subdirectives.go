@@ -16,8 +16,6 @@ import (
 // so that nobody takes an option for granted that does nothing yet.
 var planned = []string{
 	"origin", "rate_limit", "signed_urls", "shield", "fleet",
-	"art stale_while_revalidate", "art stale_if_error",
-	"stream stale_while_revalidate", "stream stale_if_error",
 }
 
 // block holds what reads each subdirective of a block, by name. It is called

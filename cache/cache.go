@@ -85,6 +85,7 @@ const (
 	Hit         Status = "hit"         // all of it was stored
 	Miss        Status = "miss"        // nothing of it was stored, or a fill under way was joined
 	Partial     Status = "partial"     // some of it was stored
+	Stale       Status = "stale"       // stored and stale, and used all the same
 	Revalidated Status = "revalidated" // stored, stale, and confirmed by the upstream
 	Pass        Status = "pass"        // not for the cache
 	Failed      Status = "error"       // no answer could be had

@@ -25,12 +25,15 @@ type flight struct {
 	pass        bool  // the answer can't be kept
 	revalidated bool  // the object was there, and is still good
 	err         error
+	stale       *object // what is there, and could not be confirmed because of err
+
+	background bool // nobody need wait for it
 }
 
 // launch starts the flight for a key. old is what is stored, if anything is. The
 // caller holds c.mu.
-func (c *Cache) launch(req Request, old *object, want byterange.Spec) *flight {
-	fl := &flight{slice: c.store.limits.Slice, done: make(chan struct{})}
+func (c *Cache) launch(req Request, old *object, want byterange.Spec, background bool) *flight {
+	fl := &flight{slice: c.store.limits.Slice, done: make(chan struct{}), background: background}
 	c.flights[req.Key] = fl
 	fly := func() {
 		err := contain.Do(func() error {
@@ -53,7 +56,7 @@ func (c *Cache) launch(req Request, old *object, want byterange.Spec) *flight {
 func (c *Cache) deserted(key string, fl *flight) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if fl.waiters > 0 {
+	if fl.waiters > 0 || fl.background {
 		return false
 	}
 	delete(c.flights, key)
@@ -84,10 +87,7 @@ func (c *Cache) fly(fl *flight, req Request, old *object, want byterange.Spec) {
 	}
 	a, err := c.askOpening(fl, req, old, want)
 	if err != nil {
-		end(func() {
-			fl.err = err
-			c.markMissing(req, err)
-		})
+		end(func() { c.failed(fl, req, old, err) })
 		return
 	}
 	now := time.Now()
@@ -109,6 +109,9 @@ func (c *Cache) fly(fl *flight, req Request, old *object, want byterange.Spec) {
 		end(func() {
 			fl.pass = true
 			c.store.marks.Add(req.Key, mark{until: now.Add(passTime)})
+			if old != nil {
+				c.store.void(old)
+			}
 		})
 	default:
 		c.take(fl, req, a, old, now)

@@ -17,7 +17,8 @@ type object struct {
 	validator validator
 	arrived   time.Time     // when the upstream's answer, or the last 304, came
 	age       time.Duration // how old it already was then
-	lifetime  time.Duration // fresh for so long from arrived on
+	freshness               // from arrived on
+	retry     time.Time     // until then it is not tried to confirm it: the upstream has just failed
 	size      int64         // -1 until it is known
 	sliceSize int64
 	slices    map[int]*slice // in memory, by index; what is claimed to be huge takes no more room than what is there
@@ -90,7 +91,7 @@ func (o *object) setFreshness(p *Policy, now time.Time) {
 	}
 	o.arrived = now
 	o.age = initialAge(o.header, now)
-	o.lifetime = p.lifetime(o.header, now)
+	o.freshness, o.retry = p.freshness(o.header, now), time.Time{}
 }
 
 // resumable reports whether what is missing of the object can be fetched by
@@ -98,7 +99,12 @@ func (o *object) setFreshness(p *Policy, now time.Time) {
 // section 15.3.7.3).
 func (o *object) resumable() bool { return o.size >= 0 && o.validator.usable() }
 
-func (o *object) fresh(now time.Time) bool { return now.Sub(o.arrived) < o.lifetime }
+func (o *object) fresh(now time.Time) bool { return o.staleFor(now) < 0 }
+
+// staleFor returns for how long the object has been stale; below zero if it is not.
+func (o *object) staleFor(now time.Time) time.Duration {
+	return now.Sub(o.arrived) - o.lifetime
+}
 
 // currentAge is the value of the Age field (RFC 9111, section 4.2.3).
 func (o *object) currentAge(now time.Time) time.Duration {

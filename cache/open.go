@@ -103,8 +103,7 @@ func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, er
 	if o == nil && recalled != nil && recalled.obj.onlyForgotten() {
 		o = recalled.obj
 	}
-	if o != nil && o.fresh(now) && (t.headOnly || o.serves(want)) {
-		t.take(o, want, now)
+	if o != nil && t.take(o, want, now) {
 		return nil, nil
 	}
 	fl, ok := c.flights[key]
@@ -113,20 +112,30 @@ func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, er
 	case o == nil && recalled == nil && c.store.mayRecall(key):
 		fl = c.recall(key)
 	default:
-		fl = c.launch(t.req, o, want)
+		fl = c.launch(t.req, o, want, false)
 	}
 	fl.waiters++
 	t.outcome = outcome{stale: o != nil && !o.fresh(now), collapsed: ok}
 	return fl, nil
 }
 
-// take uses what is stored. The caller holds c.mu.
-func (t *transaction) take(o *object, want byterange.Spec, now time.Time) {
+// take uses what is stored, and reports whether it may. The caller holds c.mu.
+func (t *transaction) take(o *object, want byterange.Spec, now time.Time) bool {
+	switch fresh := o.fresh(now); {
+	case fresh && (t.headOnly || o.serves(want)):
+		t.outcome = o.outcome(want, now)
+	case !fresh && o.usableStale(want, t.headOnly, now):
+		t.outcome = o.outcome(want, now)
+		t.outcome.stale = true
+		t.c.revalidate(t.req, o, want, now)
+	default:
+		return false
+	}
 	t.obj, t.stored = o, true
 	if !o.resumable() && len(o.fills) > 0 {
 		t.hold(o.fills[0]) // which would not go on for an object that is gone
 	}
-	t.outcome = o.outcome(want, now)
+	return true
 }
 
 // land takes over what a flight has brought. It reports false if that is not what
@@ -136,7 +145,7 @@ func (t *transaction) land(fl *flight, want byterange.Spec) (done bool, err erro
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if fl.err != nil {
-		return true, fl.err
+		return true, t.fallBack(fl, want, time.Now())
 	}
 	if fl.pass {
 		t.pass, t.outcome.bypass = true, true
@@ -150,6 +159,18 @@ func (t *transaction) land(fl *flight, want byterange.Spec) (done bool, err erro
 	t.obj, t.stored = fl.obj, false
 	t.outcome.stored, t.outcome.revalidated = true, fl.revalidated
 	return true, nil
+}
+
+// fallBack uses what is stale where it could not be confirmed, if it may. The caller
+// holds c.mu.
+func (t *transaction) fallBack(fl *flight, want byterange.Spec, now time.Time) error {
+	o := fl.stale
+	if o == nil || o.dead != nil || o.void || !o.usableStale(want, t.headOnly, now) {
+		return fl.err
+	}
+	t.obj, t.stored = o, true
+	t.outcome.failed = true
+	return nil
 }
 
 // leave gives up waiting for a flight.

@@ -12,7 +12,8 @@ const name = "voyo"
 type outcome struct {
 	hit         bool // answered with what was stored, alone
 	bypass      bool // the answer is not for the cache
-	stale       bool // something was stored, but had to be confirmed or replaced
+	stale       bool // something was stored, but had to be confirmed or replaced; with hit, is to be
+	failed      bool // but could not, and was used all the same
 	revalidated bool // and was confirmed
 	partial     bool // something was stored, but not all that was wanted
 	collapsed   bool // another request's exchange with the upstream was shared
@@ -30,6 +31,8 @@ func (o outcome) missed() outcome {
 
 func (o outcome) status() Status {
 	switch {
+	case o.failed, o.hit && o.stale:
+		return Stale
 	case o.hit:
 		return Hit
 	case o.bypass:
@@ -61,6 +64,9 @@ func (o outcome) String() string {
 	}
 	if o.revalidated {
 		s += "; fwd-status=304"
+	}
+	if o.failed {
+		s += "; detail=failed"
 	}
 	if o.stored {
 		s += "; stored"

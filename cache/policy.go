@@ -1,9 +1,7 @@
 package cache
 
 import (
-	"errors"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -15,6 +13,12 @@ type Policy struct {
 	NegativeTTL time.Duration // how long ErrNotFound is remembered; 0 means not at all
 	MaxAge      time.Duration // max-age of the Cache-Control that clients are sent
 	MaxObject   int64         // bytes; larger answers pass through uncached. 0 means no bound
+
+	// For so long after it has become stale an answer may be used while it is being
+	// confirmed, or if the upstream fails, unless the upstream says otherwise (RFC 5861).
+	// 0 means not at all.
+	StaleWhileRevalidate time.Duration
+	StaleIfError         time.Duration
 
 	// ReadAhead is how many slices beyond the wanted ones are fetched with them, for
 	// the player that goes on. What a client leaves in the middle, as when it seeks,
@@ -29,52 +33,6 @@ type Policy struct {
 
 // SniffLen is how many bytes Policy.Admit sees of an object that has as many.
 const SniffLen = 512
-
-// cacheControl maps the directives of a Cache-Control field, in lower case, to
-// their arguments (RFC 9111, section 5.2).
-type cacheControl map[string]string
-
-func parseCacheControl(h http.Header) cacheControl {
-	cc := cacheControl{}
-	for _, line := range h.Values("Cache-Control") {
-		for part := range strings.SplitSeq(line, ",") {
-			name, arg, _ := strings.Cut(strings.TrimSpace(part), "=")
-			if name = strings.ToLower(strings.TrimSpace(name)); name == "" {
-				continue
-			}
-			if _, repeated := cc[name]; repeated {
-				continue // RFC 9111, section 4.2.1: the first occurrence counts
-			}
-			cc[name] = strings.Trim(strings.TrimSpace(arg), `"`)
-		}
-	}
-	return cc
-}
-
-// seconds returns a directive's delta-seconds. An invalid value counts as 0, so
-// that the answer is stale (RFC 9111, section 4.2.1).
-func (cc cacheControl) seconds(name string) (time.Duration, bool) {
-	arg, ok := cc[name]
-	if !ok {
-		return 0, false
-	}
-	return deltaSeconds(arg), true
-}
-
-// longest is what longer times count as (RFC 9111, section 1.2.2).
-const longest = (1 << 31) * time.Second
-
-// deltaSeconds parses a non-negative number of seconds; anything else is 0.
-func deltaSeconds(s string) time.Duration {
-	n, err := strconv.ParseUint(s, 10, 64)
-	switch {
-	case errors.Is(err, strconv.ErrRange) || n > uint64(longest/time.Second):
-		return longest
-	case err != nil:
-		return 0
-	}
-	return time.Duration(n) * time.Second
-}
 
 // storable reports whether an answer may be kept by a shared cache (RFC 9111,
 // section 3). size is the object's, -1 if unknown.
@@ -101,28 +59,51 @@ func (p *Policy) mayStore(h http.Header) bool {
 	if p.OverrideTTL > 0 {
 		return true
 	}
-	cc := parseCacheControl(h)
-	_, noStore := cc["no-store"]
-	_, private := cc["private"]
-	return !noStore && !private
+	d, _ := responseDirectives(h)
+	return !d.has("no-store", "private")
 }
 
-// lifetime returns how long an answer that arrived at the time given is fresh,
-// counted from then (RFC 9111, section 4.2). Zero or less means that it is stale
-// from the beginning.
-func (p *Policy) lifetime(h http.Header, arrived time.Time) time.Duration {
+// freshness says for how long an answer may be used, counted from its arrival.
+type freshness struct {
+	lifetime time.Duration // zero or less: it is stale from the beginning
+
+	// For so long after that it may be used while it is being confirmed, or if it
+	// can't be (RFC 5861).
+	whileRevalidate, ifError time.Duration
+}
+
+// freshness returns that of an answer that arrived at the time given (RFC 9111,
+// section 4.2).
+func (p *Policy) freshness(h http.Header, arrived time.Time) freshness {
 	if p.OverrideTTL > 0 {
-		return p.OverrideTTL
+		return freshness{p.OverrideTTL, p.StaleWhileRevalidate, p.StaleIfError}
 	}
-	cc := parseCacheControl(h)
-	if _, ok := cc["no-cache"]; ok {
+	d, targeted := responseDirectives(h)
+	f := freshness{lifetime: p.lifetime(d, targeted, h, arrived)}
+	// RFC 9111, section 4.2.4: s-maxage, too, says that it must be confirmed
+	if d.has("no-cache", "must-revalidate", "proxy-revalidate", "s-maxage") {
+		return f
+	}
+	f.whileRevalidate, f.ifError = p.StaleWhileRevalidate, p.StaleIfError
+	if stated, ok := d.seconds("stale-while-revalidate"); ok {
+		f.whileRevalidate = stated
+	}
+	if stated, ok := d.seconds("stale-if-error"); ok {
+		f.ifError = stated
+	}
+	return f
+}
+
+// lifetime returns how long an answer with the directives is fresh.
+func (p *Policy) lifetime(d directives, targeted bool, h http.Header, arrived time.Time) time.Duration {
+	if d.has("no-cache") {
 		return 0
 	}
-	stated, ok := cc.seconds("s-maxage")
+	stated, ok := d.seconds("s-maxage")
 	if !ok {
-		stated, ok = cc.seconds("max-age")
+		stated, ok = d.seconds("max-age")
 	}
-	if !ok && h.Get("Expires") != "" {
+	if !ok && !targeted && h.Get("Expires") != "" {
 		ok = true
 		if expires, err := http.ParseTime(h.Get("Expires")); err == nil {
 			stated = min(expires.Sub(date(h, arrived)), longest)

@@ -257,7 +257,7 @@ func clientHeader(upstream http.Header, policy *Policy) http.Header {
 // sendHeader answers without a body. If the object was stored, so was all that
 // is sent.
 func (t *transaction) sendHeader(p *response) {
-	if t.stored {
+	if t.stored && !t.outcome.failed {
 		t.outcome.partial, t.outcome.collapsed, t.outcome.hit = false, false, true
 	}
 	p.begin()

@@ -22,6 +22,8 @@ type meta struct {
 	Arrived   time.Time     `json:"arrived"`
 	Age       time.Duration `json:"age"`
 	Lifetime  time.Duration `json:"lifetime"`
+	While     time.Duration `json:"stale_while_revalidate,omitempty"`
+	IfError   time.Duration `json:"stale_if_error,omitempty"`
 	Late      bool          `json:"late,omitempty"`
 }
 
@@ -49,7 +51,18 @@ func (b headerBytes) header() http.Header {
 }
 
 func (o *object) encode() []byte {
-	b, err := json.Marshal(meta{[]byte(o.key), newHeaderBytes(o.header), o.size, o.sliceSize, o.arrived, o.age, o.lifetime, o.late})
+	b, err := json.Marshal(meta{
+		Key:       []byte(o.key),
+		Header:    newHeaderBytes(o.header),
+		Size:      o.size,
+		SliceSize: o.sliceSize,
+		Arrived:   o.arrived,
+		Age:       o.age,
+		Lifetime:  o.lifetime,
+		While:     o.whileRevalidate,
+		IfError:   o.ifError,
+		Late:      o.late,
+	})
 	if err != nil {
 		panic(err) // no part of it can fail to be marshaled
 	}
@@ -72,7 +85,7 @@ func decodeObject(key string, b []byte) (*object, error) {
 		validator: newValidator(header, m.Size),
 		arrived:   m.Arrived,
 		age:       m.Age,
-		lifetime:  m.Lifetime,
+		freshness: freshness{m.Lifetime, m.While, m.IfError},
 		size:      m.Size,
 		sliceSize: m.SliceSize,
 		slices:    make(map[int]*slice),

@@ -1,0 +1,52 @@
+package cache
+
+import (
+	"errors"
+	"time"
+
+	"github.com/voyo-music/caddy-voyo/internal/byterange"
+)
+
+// retryTime is for how long an upstream that has just failed to confirm an object is
+// not asked again, where it may be used without.
+const retryTime = 10 * time.Second
+
+// usableStale reports whether the object, which is stale, may be used for what is
+// wanted, of which all must be there: while it is being confirmed, or because it
+// can't be (RFC 5861). The caller holds Cache.mu.
+func (o *object) usableStale(want byterange.Spec, headOnly bool, now time.Time) bool {
+	stale := o.staleFor(now)
+	if stale >= o.whileRevalidate && (stale >= o.ifError || !now.Before(o.retry)) {
+		return false
+	}
+	return headOnly || o.all(want)
+}
+
+// all reports whether all that is wanted is there, or on its way.
+func (o *object) all(want byterange.Spec) bool {
+	start, end := o.extent(want)
+	return o.promised(start, end)
+}
+
+// revalidate has an object that is stale, and used all the same, confirmed in the
+// background. The caller holds c.mu.
+func (c *Cache) revalidate(req Request, o *object, want byterange.Spec, now time.Time) {
+	if c.flights[req.Key] == nil && !now.Before(o.retry) {
+		c.launch(req, o, want, true)
+	}
+}
+
+// failed notes that an object could not be confirmed, which says nothing about it;
+// unless the upstream says that it does not exist any more. The caller holds c.mu.
+func (c *Cache) failed(fl *flight, req Request, old *object, err error) {
+	fl.err = err
+	c.markMissing(req, err)
+	switch {
+	case old == nil:
+	case errors.Is(err, ErrNotFound):
+		c.store.void(old)
+	default:
+		old.retry = time.Now().Add(retryTime)
+		fl.stale = old
+	}
+}
