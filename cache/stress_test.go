@@ -67,6 +67,7 @@ func stressRound(t *testing.T, seed uint64, d *disk.Store) {
 		upstreams[i] = newChanging(i, rand.New(rand.NewPCG(seed, uint64(i))))
 	}
 	upstreams[stressKeys-1].header = http.Header{"Cache-Control": {"no-cache"}}
+	upstreams[stressKeys-2].header = http.Header{"Cache-Control": {"max-age=0"}}
 	var wg sync.WaitGroup
 	for i := range uint64(stressClients) {
 		client := &stressClient{c: c, rnd: rand.New(rand.NewPCG(seed, stressKeys+i)), upstreams: upstreams[:], disk: d, seed: seed}
@@ -159,6 +160,9 @@ func (s *stressClient) act(t *testing.T) {
 	u := s.upstreams[s.rnd.IntN(len(s.upstreams))]
 	req := Request{Key: strconv.Itoa(u.key), Policy: policy(), Fetch: u.fetch}
 	req.Policy.ReadAhead = s.rnd.IntN(3)
+	if s.rnd.IntN(2) == 0 {
+		req.Policy.StaleWhileRevalidate, req.Policy.StaleIfError = minute, hour
+	}
 	patience := stressPatience
 	switch s.rnd.IntN(20) {
 	case 0, 1:
