@@ -77,7 +77,7 @@ func TestModel(t *testing.T) {
 		slice := rapid.SampledFrom([]int64{512, 1000, 4096, 65536}).Draw(rt, "slice")
 		limits := Limits{Memory: rapid.Int64Range(1, 60_000).Draw(rt, "memory"), Slice: slice}
 		n := newNode(t, limits, rapid.SampledFrom([]int64{0, 0, 1_100_000, 2_000_000}).Draw(rt, "disk"))
-		defer n.stop()
+		defer n.clear()
 		o := newOrigin(content(0, size))
 		o.unknown = rapid.Bool().Draw(rt, "unknown")
 		o.noRange = rapid.Bool().Draw(rt, "noRange")
@@ -177,6 +177,14 @@ func (n *node) start() {
 			n.tb.Fatal(err)
 		}
 		n.SetDisk(n.store, "test")
+	}
+}
+
+// clear stops the node and removes what it has on disk: rapid makes thousands.
+func (n *node) clear() {
+	n.stop()
+	if err := os.RemoveAll(n.dir); err != nil {
+		n.tb.Error(err)
 	}
 }
 
