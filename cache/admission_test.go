@@ -48,10 +48,7 @@ func TestPromotion(t *testing.T) {
 	n := newDiskNode(t, Limits{Memory: 100_000, Slice: 10_000})
 	o := newOrigin(content(1, 20_000))
 	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
-	if _, _, err := get(t, n.Cache, req); err != nil {
-		t.Fatal(err)
-	}
-	n.work.Wait()
+	n.bring(t, req)
 	n.restart()
 	for i, promoted := range []bool{false, false, true} {
 		for _, rng := range []string{"bytes=0-2499", "bytes=2500-4999", "bytes=5000-7499", "bytes=7500-9999"} {
@@ -72,11 +69,7 @@ func TestWhatIsTooLargeIsNotPromoted(t *testing.T) {
 	n := newDiskNode(t, Limits{Memory: 5000, Slice: 10_000})
 	o := newOrigin(content(1, 20_000))
 	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
-	if _, _, err := get(t, n.Cache, req); err != nil {
-		t.Fatal(err)
-	}
-	n.work.Wait()
-	n.store.Flush()
+	n.bring(t, req)
 	n.mu.Lock()
 	ob := n.Cache.store.get("a")
 	n.mu.Unlock()
@@ -93,7 +86,6 @@ func TestWhatIsTooLargeIsNotPromoted(t *testing.T) {
 		n.mu.Lock()
 		if n.Cache.store.useDisk(ob, 0, 10_000, 10_000) {
 			promoted++
-			delete(n.Cache.store.promoting, sliceKey{ob, 0})
 		}
 		n.mu.Unlock()
 	}
@@ -121,11 +113,7 @@ func TestPromotedSliceInAFillsWay(t *testing.T) {
 				readerFunc(func(p []byte) (int, error) { <-gateB; return body.Read(p) })))
 		}
 	}
-	if _, _, err := get(t, n.Cache, req, "Range", "bytes=9000-9999"); err != nil {
-		t.Fatal(err)
-	}
-	n.work.Wait()
-	n.store.Flush()
+	n.bring(t, req, "Range", "bytes=9000-9999")
 
 	one := make(chan error, 1)
 	go func() { one <- serve(t.Context(), n.Cache, httptest.NewRecorder(), req, "bytes=5000-5999") }()
@@ -166,10 +154,7 @@ func TestRangesOfAMultipartCountOnce(t *testing.T) {
 	n := newDiskNode(t, Limits{Memory: 100_000, Slice: 10_000})
 	o := newOrigin(content(1, 20_000))
 	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
-	if _, _, err := get(t, n.Cache, req); err != nil {
-		t.Fatal(err)
-	}
-	n.work.Wait()
+	n.bring(t, req)
 	n.restart()
 	if _, status, err := get(t, n.Cache, req, "Range", "bytes=0-8999,10000-18999"); status != Hit {
 		t.Fatal(status, err)

@@ -267,14 +267,7 @@ func TestSlowReadersDoNotEvictEachOther(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range clients {
 			wg.Go(func() {
-				var next int64
-				client := &checking{header: http.Header{}, want: &pattern{0, size}, paused: func(got int64) error {
-					if got >= next {
-						next += slice
-						time.Sleep(time.Second) // a slice a second
-					}
-					return nil
-				}}
+				client := slowly(size, slice, time.Second)
 				err := serve(t.Context(), c, client, Request{Key: fmt.Sprint(i), Policy: p, Fetch: fetch}, "")
 				if err != nil || client.wrong || client.got != size {
 					t.Errorf("%v, wrong: %t, %d bytes", err, client.wrong, client.got)

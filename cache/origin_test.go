@@ -341,6 +341,19 @@ func (c *checking) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// slowly returns a client of an object of the pattern, who takes a time over each
+// slice.
+func slowly(size, slice int64, each time.Duration) *checking {
+	var next int64
+	return &checking{header: http.Header{}, want: &pattern{0, size}, paused: func(got int64) error {
+		if got >= next {
+			next += slice
+			time.Sleep(each)
+		}
+		return nil
+	}}
+}
+
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

@@ -34,14 +34,7 @@ func TestListenersOneAfterAnother(t *testing.T) {
 		for i := range clients {
 			wg.Go(func() {
 				time.Sleep(time.Duration(i) * 4 * time.Second)
-				var next int64
-				client := &checking{header: http.Header{}, want: &pattern{0, size}, paused: func(got int64) error {
-					if got >= next {
-						next += slice
-						time.Sleep(12 * time.Second) // a slice: twelve minutes and a half in all
-					}
-					return nil
-				}}
+				client := slowly(size, slice, 12*time.Second) // twelve minutes and a half in all
 				err := serve(t.Context(), c, client, Request{Key: fmt.Sprint(i), Policy: p, Fetch: fetch}, "")
 				if err != nil || client.wrong || client.got != size {
 					t.Errorf("%v, wrong: %t, %d bytes", err, client.wrong, client.got)

@@ -40,10 +40,7 @@ func TestNewVersionOutlivesAFailedRecall(t *testing.T) {
 	n := newDiskNode(t, Limits{Memory: 1 << 20, Slice: 1000, Entries: 1})
 	o := newOrigin(content(1, 10_000))
 	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
-	if _, _, err := get(t, n.Cache, req); err != nil {
-		t.Fatal(err)
-	}
-	n.work.Wait()
+	n.bring(t, req)
 	n.restart()
 	for n.store.Stats().Loading {
 		time.Sleep(time.Millisecond)
@@ -75,10 +72,7 @@ func TestRecalledObjectsAreUsed(t *testing.T) {
 	reqs := make([]Request, 8)
 	for i := range reqs {
 		reqs[i] = Request{Key: fmt.Sprint(i), Policy: policy(), Fetch: o.fetch}
-		if _, _, err := get(t, n.Cache, reqs[i]); err != nil {
-			t.Fatal(err)
-		}
-		n.work.Wait()
+		n.bring(t, reqs[i])
 	}
 	n.store.Flush()
 	var wg sync.WaitGroup
@@ -105,10 +99,7 @@ func TestRecallOfAnotherNamespace(t *testing.T) {
 		n := newDiskNode(t, Limits{Memory: 1 << 20, Slice: 1000})
 		o := newOrigin(content(1, 1_000))
 		req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
-		if _, _, err := get(t, n.Cache, req); err != nil {
-			t.Fatal(err)
-		}
-		n.work.Wait()
+		n.bring(t, req)
 		n.restart()
 		n.mu.Lock()
 		fl := n.recall("a")
@@ -130,11 +121,7 @@ func TestChangeIsSeenByWhoSharesTheDisk(t *testing.T) {
 	n := newDiskNode(t, Limits{Memory: 1 << 20, Slice: 1000, Entries: 1})
 	o := newOrigin(content(1, 10_000))
 	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
-	if _, _, err := get(t, n.Cache, req, "Range", "bytes=0-999"); err != nil {
-		t.Fatal(err)
-	}
-	n.work.Wait()
-	n.store.Flush()
+	n.bring(t, req, "Range", "bytes=0-999")
 	first, wait := make(chan struct{}), make(chan struct{})
 	client := &pausing{ResponseRecorder: httptest.NewRecorder(), first: first, wait: wait}
 	done := make(chan error, 1)
@@ -167,10 +154,7 @@ func TestHeadersOutliveTheProcessByteForByte(t *testing.T) {
 	o := newOrigin(content(1, 10_000))
 	o.header.Set("Etag", "\"caf\xe9\"")
 	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
-	if _, _, err := get(t, n.Cache, req, "Range", "bytes=0-2999"); err != nil {
-		t.Fatal(err)
-	}
-	n.work.Wait()
+	n.bring(t, req, "Range", "bytes=0-2999")
 	n.restart()
 	resp, status, err := get(t, n.Cache, req)
 	if err != nil || !bytes.Equal(read(t, resp), o.body) || resp.Header.Get("Etag") != o.header.Get("Etag") {

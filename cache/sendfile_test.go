@@ -23,11 +23,7 @@ func TestSendfile(t *testing.T) {
 		files <- c.files
 	}))
 	defer server.Close()
-	if _, _, err := get(t, n.Cache, req); err != nil {
-		t.Fatal(err)
-	}
-	n.work.Wait()
-	n.store.Flush()
+	n.bring(t, req)
 	for rng, want := range map[string][]byte{
 		"":                 o.body,
 		"bytes=0-1":        o.body[:2],
@@ -83,11 +79,7 @@ func TestDiskIsTakenAway(t *testing.T) {
 	n := newDiskNode(t, Limits{Memory: 1, Slice: 10_000})
 	o := newOrigin(content(1, 95_000))
 	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
-	if _, _, err := get(t, n.Cache, req); err != nil {
-		t.Fatal(err)
-	}
-	n.work.Wait()
-	n.store.Flush()
+	n.bring(t, req)
 	for i, change := range []func(){
 		func() { n.SetDisk(nil, "") },
 		func() { n.SetDisk(n.store, "other") },
@@ -128,10 +120,7 @@ func TestFileShrinksWhileItIsSent(t *testing.T) {
 	n := newDiskNode(t, Limits{Memory: 1, Slice: 100_000})
 	o := newOrigin(content(1, 100_000))
 	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
-	if _, _, err := get(t, n.Cache, req); err != nil {
-		t.Fatal(err)
-	}
-	n.work.Wait()
+	n.bring(t, req)
 	files := n.files()
 	if len(files) != 1 {
 		t.Fatalf("on disk: %q", files)

@@ -135,10 +135,7 @@ func TestStaleSurvivesRestart(t *testing.T) {
 	o.header.Set("Cache-Control", "max-age=10")
 	o.header.Set("Age", "11")
 	req := Request{Key: "a", Policy: stalePolicy(), Fetch: o.fetch}
-	if _, _, err := get(t, n.Cache, req); err != nil {
-		t.Fatal(err)
-	}
-	n.work.Wait()
+	n.bring(t, req)
 	n.restart()
 	o.fail = func(int, http.Header) error { return errReset }
 	if _, status, err := get(t, n.Cache, req); status != Stale {

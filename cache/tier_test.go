@@ -28,6 +28,18 @@ func (n *node) files() []string {
 	return list
 }
 
+// bring serves one request, and waits until all that it has brought is stored.
+func (n *node) bring(t *testing.T, req Request, fields ...string) Status {
+	t.Helper()
+	_, status, err := get(t, n.Cache, req, fields...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.work.Wait()
+	n.store.Flush()
+	return status
+}
+
 func (n *node) restart() {
 	n.stop()
 	n.start()
@@ -107,10 +119,7 @@ func TestDiskForgetsOldVersions(t *testing.T) {
 	}
 	v2 := content(2, 5000)
 	o.set(v2, `"v2"`)
-	if _, _, err := get(t, n.Cache, req, "Range", "bytes=0-999"); err != nil {
-		t.Fatal(err)
-	}
-	n.work.Wait()
+	n.bring(t, req, "Range", "bytes=0-999")
 	if files := n.files(); len(files) != 5 {
 		t.Errorf("on disk: %q", files)
 	}
@@ -166,10 +175,7 @@ func TestSliceSizeMayChangeOnDisk(t *testing.T) {
 	n := newDiskNode(t, Limits{Memory: 1 << 20, Slice: 1000})
 	o := newOrigin(content(1, 50_000))
 	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
-	if _, _, err := get(t, n.Cache, req, "Range", "bytes=0-19999"); err != nil {
-		t.Fatal(err)
-	}
-	n.work.Wait()
+	n.bring(t, req, "Range", "bytes=0-19999")
 	n.limits.Slice = 7777
 	n.restart()
 	resp, status, err := get(t, n.Cache, req)
@@ -206,10 +212,7 @@ func TestDamagedFiles(t *testing.T) {
 						o.header.Del("Etag")
 					}
 					req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
-					if _, _, err := get(t, n.Cache, req); err != nil {
-						t.Fatal(err)
-					}
-					n.work.Wait()
+					n.bring(t, req)
 					files := n.files()
 					if len(files) != 9 {
 						t.Fatalf("%d files", len(files))
@@ -253,13 +256,7 @@ func TestWhatIsHotInMemoryStaysOnDisk(t *testing.T) {
 	defer n.stop()
 	o := newOrigin(content(1, 30_000))
 	ask := func(key string) Status {
-		_, status, err := get(t, n.Cache, Request{Key: key, Policy: policy(), Fetch: o.fetch})
-		if err != nil {
-			t.Fatal(err)
-		}
-		n.work.Wait()
-		n.store.Flush()
-		return status
+		return n.bring(t, Request{Key: key, Policy: policy(), Fetch: o.fetch})
 	}
 	for i := range 30 {
 		ask("hot")
@@ -280,13 +277,7 @@ func TestDiskGetsWhatMemoryLetsGo(t *testing.T) {
 	n := newDiskNode(t, Limits{Memory: 30_000, Slice: 10_000})
 	o := newOrigin(content(1, 30_000))
 	ask := func(key string) Status {
-		_, status, err := get(t, n.Cache, Request{Key: key, Policy: policy(), Fetch: o.fetch})
-		if err != nil {
-			t.Fatal(err)
-		}
-		n.work.Wait()
-		n.store.Flush()
-		return status
+		return n.bring(t, Request{Key: key, Policy: policy(), Fetch: o.fetch})
 	}
 	n.store.SetLimit(0)
 	ask("a")
