@@ -140,7 +140,7 @@ func (c *Cache) Close() {
 	c.mu.Lock()
 	c.cancel(ErrClosed) // under mu, so that no exchange starts after it
 	for _, f := range c.exchanges.queue {
-		c.exchange(f) // whose upstream is not asked any more
+		c.exchange(f) // which ends at once: its context has
 	}
 	c.exchanges.queue = nil
 	c.mu.Unlock()

@@ -22,7 +22,7 @@ type exchanges struct {
 	readers int                // of fills under way, or that have ended: what they have not read yet takes memory, too
 }
 
-// limit returns how many exchanges may run.
+// exchanges returns how many exchanges may run.
 func (l Limits) exchanges() int {
 	return int(min(max(l.Memory/(window*l.Slice), minExchanges), maxExchanges))
 }

@@ -45,24 +45,28 @@ func (c *Cache) launch(req Request, old *object, want byterange.Spec, background
 		}
 	}
 	if err := c.start(fly); err != nil {
-		delete(c.flights, req.Key)
-		fl.err = err
-		close(fl.done)
+		c.cancelFlight(req.Key, fl, err)
 	}
 	return fl
 }
 
-// deserted ends a flight that nobody waits for any more, before it has begun.
+// deserted ends a flight that nobody waits for any more, before it has begun, and
+// reports whether it did.
 func (c *Cache) deserted(key string, fl *flight) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if fl.waiters > 0 || fl.background {
 		return false
 	}
-	delete(c.flights, key)
-	fl.err = errAbandoned
-	close(fl.done)
+	c.cancelFlight(key, fl, errAbandoned)
 	return true
+}
+
+// cancelFlight ends a flight that has not begun. The caller holds c.mu.
+func (c *Cache) cancelFlight(key string, fl *flight, err error) {
+	delete(c.flights, key)
+	fl.err = err
+	close(fl.done)
 }
 
 // arrive ends a flight with the result that set puts into it, unless it has ended

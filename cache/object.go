@@ -154,9 +154,12 @@ func (o *object) bytes(off int64) []byte {
 
 // serves reports whether what is wanted can be had of the object: because it is
 // there, because it is on its way, or because it can be fetched.
-func (o *object) serves(want byterange.Spec) bool {
+func (o *object) serves(want byterange.Spec) bool { return o.resumable() || o.all(want) }
+
+// all reports whether all that is wanted is there, or on its way.
+func (o *object) all(want byterange.Spec) bool {
 	start, end := o.extent(want)
-	return o.resumable() || o.promised(start, end)
+	return o.promised(start, end)
 }
 
 // extent returns the bytes that are wanted, as far as the object has them; an end

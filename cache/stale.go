@@ -22,12 +22,6 @@ func (o *object) usableStale(want byterange.Spec, headOnly bool, now time.Time) 
 	return headOnly || o.all(want)
 }
 
-// all reports whether all that is wanted is there, or on its way.
-func (o *object) all(want byterange.Spec) bool {
-	start, end := o.extent(want)
-	return o.promised(start, end)
-}
-
 // revalidate has an object that is stale, and used all the same, confirmed in the
 // background. The caller holds c.mu.
 func (c *Cache) revalidate(req Request, o *object, want byterange.Spec, now time.Time) {

@@ -10,8 +10,7 @@ import (
 )
 
 // store is what the cache keeps, and what bounds it: objects by number, their
-// slices by bytes. Each eviction is O(1) in
-// what stays. Guarded by Cache.mu.
+// slices by bytes. Each eviction is O(1) in what stays. Guarded by Cache.mu.
 type store struct {
 	limits  Limits
 	objects *simplelru.LRU[string, *object]
@@ -148,7 +147,7 @@ func (s *store) grow(o *object, sl *slice, n int64) {
 	s.shrink()
 }
 
-// keep marks a slice as complete, and as the one that was used last.
+// keep marks a slice as complete, and gives it to the memory and to the disk.
 func (s *store) keep(o *object, i int, sl *slice) {
 	sl.complete, sl.by = true, nil // which would hold on to the fill's window
 	if !o.whole() {
@@ -192,16 +191,14 @@ func (s *store) use(o *object, off, n int64) {
 // confirm tells the disk that a slice in memory is wanted, which it would not know:
 // it keeps it for longer, or writes it if it was too slow for that or has evicted it.
 func (s *store) confirm(o *object, i int, sl *slice) {
-	switch {
-	case o.onDisk(i):
-		o.disk.Touch(int64(i))
-	case !o.whole():
+	there := o.disk != nil && o.disk.Touch(int64(i))
+	if !there && !o.whole() {
 		s.save(o, disk.Slice{Index: int64(i), Data: sl.data})
 	}
 }
 
-// useDisk does the same for a slice of a length that is on disk. It reports whether
-// that is worth being in memory.
+// useDisk counts n bytes that are served of an object, out of a slice of a length that
+// is on disk. It reports whether that is worth being in memory.
 func (s *store) useDisk(o *object, i int, n, length int64) bool {
 	return s.memory.worth(sliceKey{o, i}, n, length)
 }
@@ -217,8 +214,8 @@ func (s *store) claim(o *object, i int) bool {
 	return true
 }
 
-// shrink evicts the slices whose last use is longest ago, until the rest is
-// within the limit. What fills are still writing can't be evicted.
+// shrink evicts the slices that are wanted the least, until the rest is within the
+// limit. What fills are still writing can't be evicted.
 func (s *store) shrink() {
 	for s.bytes > s.limits.Memory {
 		k, sl, ok := s.memory.evict()

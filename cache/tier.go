@@ -109,6 +109,9 @@ func (c *Cache) SetDisk(d *disk.Store, namespace string) {
 	}
 }
 
+// diskID returns the name on disk of the object that a key names.
+func (s *store) diskID(key string) disk.ID { return disk.NewID(s.namespace, key) }
+
 // save has slices of an object written to the disk. They must be all, where the
 // object is of use only as a whole.
 func (s *store) save(o *object, slices ...disk.Slice) {
@@ -119,7 +122,7 @@ func (s *store) save(o *object, slices ...disk.Slice) {
 		if o.gone { // by now, another version may be there
 			return
 		}
-		o.disk = s.disk.Create(disk.NewID(s.namespace, o.key), o.encode(), o.whole())
+		o.disk = s.disk.Create(s.diskID(o.key), o.encode(), o.whole())
 	}
 	o.disk.Put(slices...)
 }
@@ -143,21 +146,20 @@ func (s *store) saveWhole(o *object) {
 // knows nothing: because it could not be recalled, or was forgotten since.
 func (s *store) disown(key string) {
 	if s.disk != nil {
-		s.disk.Create(disk.NewID(s.namespace, key), nil, false).Remove()
+		s.disk.Create(s.diskID(key), nil, false).Remove()
 	}
 }
 
 // mayRecall reports whether the disk may have the object that a key names.
 func (s *store) mayRecall(key string) bool {
-	return s.disk != nil && s.disk.Known(disk.NewID(s.namespace, key))
+	return s.disk != nil && s.disk.Known(s.diskID(key))
 }
 
 // recall starts the flight that brings the object which a key names back from the
 // disk. The caller holds c.mu.
 func (c *Cache) recall(key string) *flight {
 	fl := &flight{done: make(chan struct{}), recall: true}
-	d, namespace := c.store.disk, c.store.namespace
-	id := disk.NewID(namespace, key)
+	d, namespace, id := c.store.disk, c.store.namespace, c.store.diskID(key)
 	c.flights[key] = fl
 	ok := c.background(func() {
 		var o *object
@@ -174,9 +176,7 @@ func (c *Cache) recall(key string) *flight {
 		})
 	})
 	if !ok {
-		delete(c.flights, key)
-		fl.err = ErrClosed
-		close(fl.done)
+		c.cancelFlight(key, fl, ErrClosed)
 	}
 	return fl
 }

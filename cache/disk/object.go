@@ -123,14 +123,17 @@ func (o *Object) Next(i int64) int64 {
 // slice is evicted.
 func (o *Object) Open(i int64) (*File, error) { return o.s.openSlice(o, i) }
 
-// Touch counts as a use of a slice, if it is there, that is made of a copy elsewhere.
-func (o *Object) Touch(i int64) {
+// Touch counts as a use of a slice that is made of a copy elsewhere, and reports
+// whether the slice is there.
+func (o *Object) Touch(i int64) bool {
 	s := o.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if at, there := o.find(i); there {
+	at, there := o.find(i)
+	if there {
 		s.touch(o.slices[at])
 	}
+	return there
 }
 
 // Remove removes the object: at once for whoever looks, soon on the disk.
