@@ -61,9 +61,17 @@ type Fetch func(ctx context.Context, header http.Header) (*http.Response, error)
 
 // Request is what the cache needs to know besides the HTTP request.
 type Request struct {
-	Key    string // names the object
+	Key    string // names the object; where Policy.Transparent, the target URI
 	Policy *Policy
 	Fetch  Fetch
+
+	// Header is the client's, where Policy.Transparent: a stored answer is selected
+	// by what it has of the fields that Vary names.
+	Header http.Header
+
+	// Head is a Fetch that asks for the header alone. Without it, a HEAD that is not
+	// answered out of the cache is Fetch's, for one byte.
+	Head Fetch
 
 	// Annotate may add to the header of an answer, just before it is sent. By then
 	// Fetch has returned if it was called for this answer. May be nil.

@@ -11,7 +11,7 @@ type Policy struct {
 	TTL         time.Duration // freshness where the upstream states none
 	OverrideTTL time.Duration // freshness whatever the upstream states; 0 means that the upstream's counts
 	NegativeTTL time.Duration // how long ErrNotFound is remembered; 0 means not at all
-	MaxAge      time.Duration // max-age of the Cache-Control that clients are sent
+	MaxAge      time.Duration // max-age of the Cache-Control that clients are sent; below 0: they are sent the upstream's
 	MaxObject   int64         // bytes; larger answers pass through uncached. 0 means no bound
 
 	// For so long after it has become stale an answer may be used while it is being
@@ -24,6 +24,13 @@ type Policy struct {
 	// the player that goes on. What a client leaves in the middle, as when it seeks,
 	// is not read ahead of.
 	ReadAhead int
+
+	// Transparent says that answers are the upstream's own, as a gateway passes them
+	// on (RFC 9110, section 3.7): whatever their status, they are stored and selected
+	// by HTTP's rules (RFC 9111), with all of their header. Otherwise the cache speaks
+	// for the upstream: it stores 200 and 206 alone, whatever the client's header, and
+	// of the answers' header what players need.
+	Transparent bool
 
 	// Admit inspects the first bytes of an object, up to SniffLen of them, before
 	// any of it is sent. It may correct the header, and returns an error to refuse
