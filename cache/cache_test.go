@@ -33,9 +33,9 @@ func TestHitMissAndExpiry(t *testing.T) {
 			age    string
 			count  int
 		}{
-			{0, Miss, "voyo; fwd=miss; stored", "0", 1},
+			{0, Miss, "voyo; fwd=miss; stored", "", 1},
 			{10 * time.Second, Hit, "voyo; hit; ttl=86390", "10", 1},
-			{day, Revalidated, "voyo; fwd=stale; fwd-status=304; stored", "0", 2},
+			{day, Revalidated, "voyo; fwd=stale; fwd-status=304; stored", "", 2},
 			{hour, Hit, "voyo; hit; ttl=82800", "3600", 2},
 		}
 		for i, s := range steps {

@@ -52,14 +52,14 @@ func TestFreshness(t *testing.T) {
 				}
 			}
 			p := stalePolicy()
-			if got := p.freshness(h, time.Now()); got != tt.want {
+			if got := p.freshness(200, h, time.Now()); got != tt.want {
 				t.Errorf("%+v, want %+v", got, tt.want)
 			}
 			if got := p.mayStore(h); got != tt.stored {
 				t.Errorf("may be stored: %t", got)
 			}
 			p.OverrideTTL = time.Second
-			if got := p.freshness(h, time.Now()); got != (freshness{time.Second, minute, hour}) || !p.mayStore(h) {
+			if got := p.freshness(200, h, time.Now()); got != (freshness{time.Second, minute, hour}) || !p.mayStore(h) {
 				t.Errorf("the operator does not have the last word: %+v", got)
 			}
 		})
@@ -69,11 +69,11 @@ func TestFreshness(t *testing.T) {
 // TestExpiresDoesNotCountBesidesTargeted has both (RFC 9213, section 2.2).
 func TestExpiresDoesNotCountBesidesTargeted(t *testing.T) {
 	h := http.Header{"Expires": {"0"}}
-	if got := policy().freshness(h, time.Now()).lifetime; got != 0 {
+	if got := policy().freshness(200, h, time.Now()).lifetime; got != 0 {
 		t.Error(got)
 	}
 	h.Set("CDN-Cache-Control", "x")
-	if got := policy().freshness(h, time.Now()).lifetime; got != day {
+	if got := policy().freshness(200, h, time.Now()).lifetime; got != day {
 		t.Error(got)
 	}
 }
@@ -89,7 +89,7 @@ func FuzzDirectives(f *testing.F) {
 			}
 		}
 		h := http.Header{"Cache-Control": {s}, "Cdn-Cache-Control": {s}}
-		if l := stalePolicy().freshness(h, time.Now()); l.lifetime > longest || l.whileRevalidate < 0 || l.ifError < 0 {
+		if l := stalePolicy().freshness(200, h, time.Now()); l.lifetime > longest || l.whileRevalidate < 0 || l.ifError < 0 {
 			t.Errorf("%+v", l)
 		}
 	})

@@ -207,7 +207,7 @@ func (c *Cache) resume(f *fill) (*answer, error) {
 			header.Set("If-Range", v.etag)
 		}
 	}
-	a, err := ask(c.ctx, f.req.Fetch, header)
+	a, err := ask(c.ctx, f.req, f.req.Fetch, header)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -15,156 +16,217 @@ import (
 // flight is the opening of an object, by one request to its upstream or from the
 // disk, for however many ask. Guarded by Cache.mu until done is closed.
 type flight struct {
-	recall  bool  // from the disk; the next look-up uses what it has brought
-	slice   int64 // size in bytes that a new object's slices will have
+	key     string // by which others find it
+	target  string // of which it brings a response, where the policy is transparent
+	born    uint64 // the generation in which it was launched
+	recall  bool   // from the disk; the next look-up uses what it has brought
+	slice   int64  // size in bytes that a new object's slices will have
 	done    chan struct{}
-	waiters int // that have not left
+	ended   bool // done is closed
+	waiters int  // that have not left
 
 	obj         *object
-	fill        *fill // brings obj's body; each waiter counts as a reader of it
-	pass        bool  // the answer can't be kept
-	revalidated bool  // the object was there, and is still good
+	fill        *fill   // brings obj's body; each waiter counts as a reader of it
+	pass        bool    // the answer can't be kept
+	answer      *answer // which is for the request that the flight was launched for; nil if that has it
+	revalidated bool    // the object was there, and is still good
 	err         error
 	stale       *object // what is there, and could not be confirmed because of err
 
+	leaderless bool // the request that it was launched for has left
+	alone      bool // nobody joins it: the answer is not for others, as far as is known
 	background bool // nobody need wait for it
+
+	giveUp   context.CancelCauseFunc // ends the exchange
+	interims []interim               // that have come, for the waiters to pass on
+	news     chan struct{}           // closed when another one comes; nil if nobody looks
 }
 
-// launch starts the flight for a key. old is what is stored, if anything is. The
-// caller holds c.mu.
-func (c *Cache) launch(req Request, old *object, want byterange.Spec, background bool) *flight {
-	fl := &flight{slice: c.store.limits.Slice, done: make(chan struct{}), background: background}
-	c.flights[req.Key] = fl
+// launch starts a flight. old is what is stored, if anything is. The caller holds
+// c.mu.
+func (c *Cache) launch(fl *flight, req Request, old *object, want byterange.Spec) {
+	fl.slice, fl.done, fl.born = c.store.limits.Slice, make(chan struct{}), c.store.resources.generation
+	if !fl.alone {
+		c.flights[fl.key] = fl
+	}
+	if req.Policy.Transparent {
+		fl.target = req.Key
+		c.store.resources.launched(fl.target)
+	}
+	var ctx context.Context
+	ctx, fl.giveUp = context.WithCancelCause(c.ctx)
 	fly := func() {
 		err := contain.Do(func() error {
-			c.fly(fl, req, old, want)
+			c.fly(ctx, fl, req, old, want)
 			return nil
 		})
 		if err != nil {
-			c.arrive(req.Key, fl, func() { fl.err = err })
+			c.arrive(fl, func() { fl.err = err })
 		}
 	}
 	if err := c.start(fly); err != nil {
-		c.cancelFlight(req.Key, fl, err)
+		c.endFlight(fl, err)
 	}
-	return fl
 }
 
 // deserted ends a flight that nobody waits for any more, before it has begun, and
 // reports whether it did.
-func (c *Cache) deserted(key string, fl *flight) bool {
+func (c *Cache) deserted(fl *flight) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if fl.waiters > 0 || fl.background {
 		return false
 	}
-	c.cancelFlight(key, fl, errAbandoned)
+	c.endFlight(fl, errAbandoned)
 	return true
 }
 
-// cancelFlight ends a flight that has not begun. The caller holds c.mu.
-func (c *Cache) cancelFlight(key string, fl *flight, err error) {
-	delete(c.flights, key)
-	fl.err = err
+// endFlight ends a flight; err, if there is one, is all that it has brought. The
+// caller holds c.mu.
+func (c *Cache) endFlight(fl *flight, err error) {
+	c.unlist(fl)
+	if fl.target != "" {
+		c.store.resources.landed(fl.target)
+	}
+	fl.ended = true
+	if err != nil {
+		fl.err = err
+	}
+	if fl.giveUp != nil && fl.fill == nil && fl.answer == nil {
+		fl.giveUp(nil)
+	}
 	close(fl.done)
+}
+
+// unlist lets nobody else join a flight. The caller holds c.mu.
+func (c *Cache) unlist(fl *flight) {
+	if c.flights[fl.key] == fl {
+		delete(c.flights, fl.key)
+	}
 }
 
 // arrive ends a flight with the result that set puts into it, unless it has ended
 // before.
-func (c *Cache) arrive(key string, fl *flight, set func()) {
+func (c *Cache) arrive(fl *flight, set func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.flights[key] != fl {
+	if fl.ended {
 		return
 	}
-	delete(c.flights, key)
-	defer close(fl.done)
+	defer c.endFlight(fl, nil)
 	set()
 }
 
 // fly asks the upstream, lets the waiters go as soon as there is something to
 // read, and reads the body.
-func (c *Cache) fly(fl *flight, req Request, old *object, want byterange.Spec) {
-	end := func(set func()) { c.arrive(req.Key, fl, set) }
-	if c.deserted(req.Key, fl) {
+func (c *Cache) fly(ctx context.Context, fl *flight, req Request, old *object, want byterange.Spec) {
+	if c.deserted(fl) {
 		return
 	}
-	a, err := c.askOpening(fl, req, old, want)
+	a, confirms, err := c.askOpening(ctx, fl, req, old, want)
 	if err != nil {
-		end(func() { c.failed(fl, req, old, err) })
+		c.arrive(fl, func() { c.failed(fl, req, old, err) })
 		return
 	}
+	// The flight's context is the answer's from here on, and ends with it.
+	context.AfterFunc(a.ctx, func() { fl.giveUp(nil) })
 	now := time.Now()
 	switch {
-	case a.StatusCode == http.StatusNotModified:
+	case confirms:
 		a.close()
-		end(func() {
-			old.refresh(a.Header, req.Policy, now)
-			if !req.Policy.mayStore(old.header) {
-				c.store.void(old)
-			}
-			if old.disk != nil {
-				old.disk.SetMeta(old.encode())
-			}
-			fl.obj, fl.revalidated = old, true
-		})
-	case !c.keepable(req.Policy, a):
+		c.arrive(fl, func() { c.confirmed(fl, req, a, old, now) })
+	case old != nil && isFailure(a.StatusCode) && old.staleFor(now) < old.ifError:
 		a.close()
-		end(func() {
-			fl.pass = true
-			c.store.marks.Add(req.Key, mark{until: now.Add(passTime)})
-			if old != nil {
-				c.store.void(old)
-			}
-		})
+		c.arrive(fl, func() { c.failed(fl, req, old, fmt.Errorf("%w: status %d", ErrBadAnswer, a.StatusCode)) })
+	case !c.keepable(fl, req, a):
+		c.arrive(fl, func() { c.passOn(fl, req, a, old, now) })
 	default:
 		c.take(fl, req, a, old, now)
 	}
 }
 
+// confirmed ends a flight with what was stored, after a 304. The caller holds c.mu.
+func (c *Cache) confirmed(fl *flight, req Request, a *answer, old *object, now time.Time) {
+	old.refresh(a.Header, req.Policy, now)
+	if !req.Policy.mayStore(old.header) {
+		c.store.void(old)
+	}
+	if old.disk != nil {
+		old.disk.SetMeta(old.encode())
+	}
+	fl.obj, fl.revalidated = old, true
+}
+
+// passOn ends a flight with an answer that can't be kept. It is for the client that
+// the upstream was asked for, and for no other: what it says may be private. The
+// caller holds c.mu.
+func (c *Cache) passOn(fl *flight, req Request, a *answer, old *object, now time.Time) {
+	fl.pass = true
+	c.store.marks.Add(fl.key, mark{until: now.Add(passTime)})
+	if req.Policy.Transparent && !fl.leaderless && !fl.background {
+		fl.answer = a
+	} else {
+		a.close()
+	}
+	// A failure says nothing of what is stored (RFC 9111, section 4.3.3).
+	if old != nil && !(req.Policy.Transparent && a.StatusCode >= 500) {
+		c.store.void(old)
+	}
+}
+
 // askOpening asks for the object: for what is wanted of it, if that is stored
 // whether it still is good, and if neither makes sense to the upstream for all of
-// it. The answer is a 200, a 206 or, about old, a 304.
-func (c *Cache) askOpening(fl *flight, req Request, old *object, want byterange.Spec) (*answer, error) {
+// it. It reports whether the answer confirms what is stored.
+func (c *Cache) askOpening(
+	ctx context.Context, fl *flight, req Request, old *object, want byterange.Spec,
+) (a *answer, confirms bool, err error) {
 	header, conditional := c.openingHeader(fl, req, old, want)
-	a, err := ask(c.ctx, req.Fetch, header)
-	if err != nil {
-		return nil, err
+	ctx = c.relayInterims(ctx, fl, req)
+	if a, err = ask(ctx, req, req.Fetch, header); err != nil {
+		return nil, false, err
 	}
 	switch {
 	case a.StatusCode == http.StatusNotModified && conditional && old.confirmedBy(a.Header):
-		return a, nil
+		return a, true, nil
+	case fl.alone && !conditional: // the client's own preconditions and ranges were asked about
+		return a, false, nil
 	case a.StatusCode != http.StatusNotModified && a.StatusCode != http.StatusRequestedRangeNotSatisfiable:
-		return a, nil
+		return a, false, nil
 	}
 	// A range that one client has made up says nothing of the object to others, nor
 	// does a 304 about another version than the stored one (RFC 9111, section 4.3.4).
 	a.close()
 	if len(header) > 0 {
-		if a, err = ask(c.ctx, req.Fetch, make(http.Header)); err != nil {
-			return nil, err
+		if a, err = ask(ctx, req, req.Fetch, make(http.Header)); err != nil {
+			return nil, false, err
 		}
 	}
-	if a.StatusCode != http.StatusOK {
+	if a.StatusCode != http.StatusOK && (!req.Policy.Transparent || a.StatusCode == http.StatusNotModified) {
 		a.close()
-		return nil, fmt.Errorf("%w: status %d to a plain request", ErrBadAnswer, a.StatusCode)
+		return nil, false, fmt.Errorf("%w: status %d to a plain request", ErrBadAnswer, a.StatusCode)
 	}
-	return a, nil
+	return a, false, nil
 }
 
 // markMissing remembers that an object does not exist, if that is what err says.
 // The caller holds c.mu.
 func (c *Cache) markMissing(req Request, err error) {
 	if errors.Is(err, ErrNotFound) && req.Policy.NegativeTTL > 0 {
-		c.store.marks.Add(req.Key, mark{time.Now().Add(req.Policy.NegativeTTL), err})
+		c.store.marks.Add(req.Key, mark{until: time.Now().Add(req.Policy.NegativeTTL), err: err})
 	}
 }
 
 // keepable reports whether an answer may be kept, and can be: what can't be
 // resumed is kept whole or not at all.
-func (c *Cache) keepable(p *Policy, a *answer) bool {
-	if !p.storable(a.Response, a.size) {
+func (c *Cache) keepable(fl *flight, req Request, a *answer) bool {
+	if a.sealed || !req.Policy.storable(req.Header, a.Response, a.size) {
 		return false
+	}
+	if a.StatusCode == http.StatusPartialContent && req.Policy.Transparent {
+		// The range is the client's, and not one of slices.
+		if fl.slice = a.sliceSize(fl.slice); fl.slice == 0 {
+			return false
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -176,8 +238,9 @@ func (c *Cache) keepable(p *Policy, a *answer) bool {
 func (c *Cache) take(fl *flight, req Request, a *answer, old *object, now time.Time) {
 	err := a.admit(req.Policy)
 	o := newObject(req, a, now)
+	o.born = fl.born
 	f := &fill{o: o, req: req, end: a.end}
-	c.arrive(req.Key, fl, func() {
+	c.arrive(fl, func() {
 		if err != nil {
 			fl.err = err
 			return
@@ -199,7 +262,7 @@ func (c *Cache) take(fl *flight, req Request, a *answer, old *object, now time.T
 		if old != nil { // which may have left the memory meanwhile, but not the disk
 			c.store.void(old)
 		}
-		c.store.put(o)
+		c.store.put(req, o)
 	})
 	if err != nil {
 		a.close()
@@ -210,27 +273,28 @@ func (c *Cache) take(fl *flight, req Request, a *answer, old *object, now time.T
 
 // openingHeader returns the fields that an opening request is sent with: the
 // validators of what is stored, which make it conditional, or else the range that
-// is wanted, in whole slices.
+// is wanted, in whole slices. Who asks for himself alone asks as he was asked.
 func (c *Cache) openingHeader(fl *flight, req Request, old *object, want byterange.Spec) (h http.Header, conditional bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h = make(http.Header)
 	switch {
-	case old != nil && old.resumable() && old.serves(want):
-		if old.validator.etag != "" {
-			h.Set("If-None-Match", old.validator.etag)
-		}
-		if old.validator.modified != "" {
-			h.Set("If-Modified-Since", old.validator.modified)
-		}
-		return h, true
+	case old != nil && old.verifiable(req.Policy) && old.serves(want):
+		return old.preconditions(req.Policy), true
+	case fl.alone:
+		return pickFields(req.Header, preconditionFields), false
 	case req.Policy.Admit != nil:
+		return make(http.Header), false
 	default:
-		if r := openingRange(want, fl.slice, int64(req.Policy.ReadAhead)); r != "" {
+		h = make(http.Header)
+		asked := openingRange
+		if req.Policy.Transparent {
+			asked = gatewayRange
+		}
+		if r := asked(want, fl.slice, int64(req.Policy.ReadAhead)); r != "" {
 			h.Set("Range", r)
 		}
+		return h, false
 	}
-	return h, false
 }
 
 // openingRange returns the Range field for what is wanted of an object that
@@ -253,4 +317,19 @@ func openingRange(want byterange.Spec, slice, ahead int64) string {
 		return ""
 	}
 	return byterange.Header(r)
+}
+
+// gatewayRange is openingRange for a transparent policy: a range within the first
+// slice, or at the end and as small, goes to the upstream as it is. The page that it
+// is of may be no larger, and what answers may be a program that was written for
+// the client's range.
+func gatewayRange(want byterange.Spec, slice, ahead int64) string {
+	switch {
+	case want.First < 0 && want.Last <= slice:
+		return "bytes=-" + strconv.FormatInt(want.Last, 10)
+	case 0 <= want.First && 0 <= want.Last && want.Last < slice:
+		return byterange.Header(byterange.Range{Start: want.First, End: want.Last + 1})
+	default:
+		return openingRange(want, slice, ahead)
+	}
 }

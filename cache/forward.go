@@ -1,12 +1,16 @@
 package cache
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
 	"github.com/voyo-music/caddy-voyo/internal/contain"
@@ -15,33 +19,93 @@ import (
 // buffers hold what is on its way from an upstream to one client.
 var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
-// Forward answers a GET or HEAD with what the upstream has, uncached: the range
+// forward answers a GET or HEAD with what the upstream has, uncached: the range
 // and the preconditions are the upstream's to evaluate. The exchange ends with the
-// request. Its errors are those of Serve.
-func Forward(w http.ResponseWriter, r *http.Request, req Request) (Status, error) {
+// request.
+func (t *transaction) forward(w http.ResponseWriter, r *http.Request) (Status, error) {
+	a, err := t.askAlone(r)
+	if err == nil {
+		defer a.close()
+		err = a.admit(t.req.Policy)
+	}
+	if err != nil {
+		w.Header().Set("Cache-Status", t.outcome.String())
+		return Failed, err
+	}
+	policy, head := t.req.Policy, r.Method == http.MethodHead
+	p := &response{w: w, status: a.StatusCode, header: a.Header.Clone(), outcome: &t.outcome, annotate: t.req.Annotate}
+	if policy.Transparent {
+		err = p.relay(a, head)
+	} else {
+		p.header = clientHeader(a.Header, policy)
+		err = p.forward(a, head)
+	}
+	if err != nil {
+		return Failed, p.end(err)
+	}
+	return Pass, nil
+}
+
+// askAlone returns an answer for this request alone, for as long as its client waits.
+func (t *transaction) askAlone(r *http.Request) (*answer, error) {
+	if a := t.own; a != nil {
+		t.own, a.patient = nil, true
+		context.AfterFunc(r.Context(), func() { a.cancel(context.Cause(r.Context())) })
+		return a, nil
+	}
+	if t.req.Policy.Transparent {
+		return t.askTransparent(r)
+	}
 	header := forwardHeader(r)
-	if req.Policy.Admit != nil { // it has to see the beginning
+	if t.req.Policy.Admit != nil { // it has to see the beginning
 		header.Del("Range")
 		header.Del("If-Range")
 	}
-	a, err := ask(r.Context(), req.Fetch, header)
-	w.Header().Set("Cache-Status", outcome{bypass: true}.String())
-	if err != nil {
-		return Failed, err
-	}
-	defer a.close()
-	if err := a.admit(req.Policy); err != nil {
-		return Failed, err
-	}
+	return ask(r.Context(), t.req, t.req.Fetch, header)
+}
 
-	p := &response{w: w, status: a.StatusCode, header: clientHeader(a.Header, req.Policy), annotate: req.Annotate}
+// askTransparent asks as the client did.
+func (t *transaction) askTransparent(r *http.Request) (*answer, error) {
+	fetch := t.req.Fetch
+	if r.Method == http.MethodHead {
+		fetch = t.req.Head
+	}
+	a, err := ask(r.Context(), t.req, fetch, pickFields(r.Header, preconditionFields))
+	if err != nil {
+		return nil, err
+	}
+	a.patient = true
+	if r.Method == http.MethodHead {
+		t.c.heard(t.req, a, time.Now())
+	}
+	return a, nil
+}
+
+// preconditionFields are those that the cache evaluates itself, where it can (RFC
+// 9110, sections 13.1 and 14.2).
+var preconditionFields = []string{
+	"If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since", "Range",
+}
+
+func pickFields(h http.Header, names []string) http.Header {
+	picked := make(http.Header)
+	for _, name := range names {
+		if v := h[name]; len(v) > 0 {
+			picked[name] = v
+		}
+	}
+	return picked
+}
+
+// forward sends an answer as the object's that it is about.
+func (p *response) forward(a *answer, head bool) error {
 	switch a.StatusCode {
 	case http.StatusNotModified:
 		p.header.Del("Content-Type")
 		p.begin()
-		return Pass, nil
+		return nil
 	case http.StatusRequestedRangeNotSatisfiable:
-		if r.Method == http.MethodHead { // of something empty
+		if head { // of something empty
 			p.status, a.size = http.StatusOK, 0
 			break
 		}
@@ -51,15 +115,15 @@ func Forward(w http.ResponseWriter, r *http.Request, req Request) (Status, error
 		}
 		p.unsatisfied(size)
 		p.begin()
-		return Pass, nil
+		return nil
 	}
-	if r.Method == http.MethodHead {
+	if head {
 		p.status = http.StatusOK
 		if a.size >= 0 {
 			p.header.Set("Content-Length", strconv.FormatInt(a.size, 10))
 		}
 		p.begin()
-		return Pass, nil
+		return nil
 	}
 	if a.StatusCode == http.StatusPartialContent {
 		p.header.Set("Content-Range", a.Header.Get("Content-Range"))
@@ -67,10 +131,29 @@ func Forward(w http.ResponseWriter, r *http.Request, req Request) (Status, error
 	if a.end >= 0 {
 		p.header.Set("Content-Length", strconv.FormatInt(a.end-a.begin, 10))
 	}
-	if err := p.end(pipe(p, a)); err != nil {
-		return Failed, err
+	return pipe(p, a)
+}
+
+// relay sends an answer as it is, with its trailers.
+func (p *response) relay(a *answer, head bool) error {
+	if head || a.StatusCode == http.StatusNotModified || !hasContent(a.StatusCode) {
+		p.begin()
+		return nil
 	}
-	return Pass, nil
+	announced := slices.Sorted(maps.Keys(a.Trailer))
+	for _, name := range announced {
+		p.header.Add("Trailer", name)
+	}
+	if err := pipe(p, a); err != nil {
+		return err
+	}
+	for name, values := range a.Trailer {
+		if !slices.Contains(announced, name) {
+			name = http.TrailerPrefix + name
+		}
+		p.w.Header()[name] = values
+	}
+	return nil
 }
 
 // admit has the policy look at the beginning of the body, if it wants to.
@@ -88,20 +171,15 @@ func (a *answer) admit(p *Policy) error {
 // forwardHeader returns the fields that the upstream is sent. A HEAD asks for one
 // byte, since a signed URL is good for GET alone.
 func forwardHeader(r *http.Request) http.Header {
-	h := make(http.Header)
 	names := []string{"Range", "If-Range", "If-None-Match", "If-Modified-Since"}
 	if specs, err := byterange.Parse(r.Header.Get("Range")); err != nil || len(specs) > 1 {
 		names = names[2:] // the whole will do (RFC 9110, section 14.2)
 	}
-	if r.Method == http.MethodHead {
-		h.Set("Range", "bytes=0-0")
-		names = names[len(names)-2:]
+	if r.Method != http.MethodHead {
+		return pickFields(r.Header, names)
 	}
-	for _, name := range names {
-		if v := r.Header[name]; len(v) > 0 {
-			h[name] = v
-		}
-	}
+	h := pickFields(r.Header, names[len(names)-2:])
+	h.Set("Range", "bytes=0-0")
 	return h
 }
 

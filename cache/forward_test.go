@@ -43,7 +43,7 @@ func TestForward(t *testing.T) {
 				r.Header.Set(tt.fields[i], tt.fields[i+1])
 			}
 			rec := httptest.NewRecorder()
-			status, err := Forward(rec, r, Request{Key: "a", Policy: policy(), Fetch: o.fetch})
+			status, err := (&transaction{c: newTest(t, Limits{Memory: 1 << 20, Slice: 4096}), req: Request{Key: "a", Policy: policy(), Fetch: o.fetch}}).forward(rec, r)
 			if err != nil || status != Pass {
 				t.Fatalf("%s, %v", status, err)
 			}

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/voyo-music/caddy-voyo/cache/disk"
@@ -13,6 +14,8 @@ import (
 // read without it.
 type object struct {
 	key       string
+	born      uint64 // the generation in which it was asked for
+	status    int
 	header    http.Header // stored fields; replaced, never changed
 	validator validator
 	arrived   time.Time     // when the upstream's answer, or the last 304, came
@@ -47,39 +50,66 @@ func (s *slice) uses() float64 { return float64(s.used) / float64(max(len(s.data
 
 // newObject returns the object that an answer brings.
 func newObject(req Request, a *answer, now time.Time) *object {
-	o := &object{key: req.Key, size: a.size, header: a.Header.Clone(), slices: make(map[int]*slice)}
-	o.validator = newValidator(o.header, o.size)
+	o := &object{key: req.Key, status: http.StatusOK, size: a.size, slices: make(map[int]*slice)}
+	if req.Policy.Transparent {
+		o.header = storedHeader(a.Header)
+		if a.StatusCode != http.StatusPartialContent {
+			o.status = a.StatusCode
+		}
+	} else {
+		o.header = a.Header.Clone()
+	}
 	o.setFreshness(req.Policy, now)
+	if o.status == http.StatusOK && (!req.Policy.Transparent || isStrong(o.header.Get("Etag")) || isStrongDate(o.header)) {
+		o.validator = newValidator(o.header, o.size)
+	} else {
+		o.validator.size = o.size
+	}
 	return o
+}
+
+// verifiable reports whether the upstream can be asked if the object still is good.
+func (o *object) verifiable(p *Policy) bool {
+	if !p.Transparent {
+		return o.resumable()
+	}
+	return o.status == http.StatusOK && (o.header.Get("Etag") != "" || o.header.Get("Last-Modified") != "")
+}
+
+// preconditions returns the fields of a request that asks for that (RFC 9111, section
+// 4.3.1).
+func (o *object) preconditions(p *Policy) http.Header {
+	h := make(http.Header)
+	etag := o.validator.etag
+	if p.Transparent { // a weak one will do for what is not to be resumed
+		etag = o.header.Get("Etag")
+	}
+	if etag != "" {
+		h.Set("If-None-Match", etag)
+	}
+	if modified := o.header.Get("Last-Modified"); modified != "" {
+		h.Set("If-Modified-Since", modified)
+	}
+	return h
 }
 
 // confirmedBy reports whether a 304 with the header is about this version.
 func (o *object) confirmedBy(h http.Header) bool {
-	if etag := h.Get("Etag"); etag != "" && o.validator.etag != "" {
-		return etag == o.validator.etag
+	if etag, own := h.Get("Etag"), o.header.Get("Etag"); etag != "" && own != "" {
+		return strings.TrimPrefix(etag, "W/") == strings.TrimPrefix(own, "W/")
 	}
 	modified := h.Get("Last-Modified")
-	return modified == "" || o.validator.etag != "" || modified == o.validator.modified
+	return modified == "" || o.validator.etag != "" || modified == o.header.Get("Last-Modified")
 }
 
 // refresh updates the object's header and freshness with those of a 304 (RFC
 // 9111, section 4.3.4). The caller holds Cache.mu.
 func (o *object) refresh(h http.Header, p *Policy, now time.Time) {
-	merged := o.header.Clone()
-	for name, values := range h {
-		switch name {
-		case "Content-Length", "Content-Range", "Content-Type":
-		default:
-			merged[name] = values
-		}
+	if !p.Transparent { // the type may be the cache's own finding
+		h = h.Clone()
+		h.Del("Content-Type")
 	}
-	// These belong to the answer that brought them.
-	for _, name := range []string{"Age", "Date"} {
-		if h.Get(name) == "" {
-			merged.Del(name)
-		}
-	}
-	o.header = merged
+	o.header = updatedHeader(o.header, h)
 	o.setFreshness(p, now)
 }
 
@@ -91,7 +121,7 @@ func (o *object) setFreshness(p *Policy, now time.Time) {
 	}
 	o.arrived = now
 	o.age = initialAge(o.header, now)
-	o.freshness, o.retry = p.freshness(o.header, now), time.Time{}
+	o.freshness, o.retry = p.freshness(o.status, o.header, now), time.Time{}
 }
 
 // resumable reports whether what is missing of the object can be fetched by

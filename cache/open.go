@@ -45,6 +45,9 @@ type transaction struct {
 	outcome outcome
 	stored  bool // obj was there before the request
 
+	own  *answer       // to this request alone: obj is nil
+	tell func(interim) // passes interim responses on; nil if none are to be expected
+
 	headOnly   bool  // none of the bytes is wanted
 	sendfile   bool  // the kernel copies from files to the client
 	outlived   *fill // has failed while the transaction had enough to go on
@@ -66,11 +69,8 @@ func (t *transaction) open(ctx context.Context, want byterange.Spec) error {
 		if fl == nil {
 			return err
 		}
-		select {
-		case <-fl.done:
-		case <-ctx.Done():
-			t.c.leave(fl)
-			return ctx.Err()
+		if err := t.await(ctx, fl); err != nil {
+			return err
 		}
 		if fl.recall {
 			recalled = fl
@@ -90,32 +90,40 @@ func (t *transaction) open(ctx context.Context, want byterange.Spec) error {
 // it from there already, nil if there was none: its object is used though others may
 // have pushed it out of memory at once.
 func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, error) {
-	c, key, now := t.c, t.req.Key, time.Now()
+	c, now := t.c, time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
-	if m, ok := c.store.mark(key, now); ok {
+	o, key := c.store.find(t.req)
+	m, marked := c.store.mark(key, now)
+	alone := t.req.Policy.Transparent && !m.tooLarge && (marked || t.req.Header.Get("Authorization") != "")
+	if marked && !alone {
 		t.pass = m.err == nil
 		t.outcome = outcome{hit: !t.pass, bypass: t.pass, ttl: m.until.Sub(now)}
 		return nil, m.err
 	}
-	o := c.store.get(key)
 	if o == nil && recalled != nil && recalled.obj.onlyForgotten() {
 		o = recalled.obj
 	}
 	if o != nil && t.take(o, want, now) {
 		return nil, nil
 	}
-	fl, ok := c.flights[key]
+	t.outcome = outcome{stale: o != nil && !o.fresh(now), others: o == nil && c.store.hasOthers(t.req)}
+	if t.headOnly && t.req.Head != nil { // which brings nothing to store
+		t.pass = true
+		return nil, nil
+	}
+	fl := c.flights[key]
 	switch {
-	case ok:
+	case fl != nil && !alone && fl.born >= c.store.resources.since(t.req.Key):
+		t.outcome.collapsed = true
 	case o == nil && recalled == nil && c.store.mayRecall(key):
 		fl = c.recall(key)
 	default:
-		fl = c.launch(t.req, o, want, false)
+		fl = &flight{key: key, alone: alone}
+		c.launch(fl, t.req, o, want)
 	}
 	fl.waiters++
-	t.outcome = outcome{stale: o != nil && !o.fresh(now), collapsed: ok}
 	return fl, nil
 }
 
@@ -148,17 +156,30 @@ func (t *transaction) land(fl *flight, want byterange.Spec) (done bool, err erro
 		return true, t.fallBack(fl, want, time.Now())
 	}
 	if fl.pass {
-		t.pass, t.outcome.bypass = true, true
+		if t.req.Policy.Transparent && t.outcome.collapsed {
+			return false, nil // it is another's: from now on each asks alone
+		}
+		t.own, fl.answer = fl.answer, nil
+		t.pass, t.outcome.passed = true, true
 		return true, nil
 	}
 	t.holds(fl.fill)
-	if !t.headOnly && !fl.obj.serves(want) {
+	if !t.mayShare(fl) || !t.headOnly && !fl.obj.serves(want) {
 		t.release()
 		return false, nil
 	}
 	t.obj, t.stored = fl.obj, false
 	t.outcome.stored, t.outcome.revalidated = true, fl.revalidated
 	return true, nil
+}
+
+// mayShare reports whether what a flight has brought may be used for this request, too,
+// if that is not the one that it was launched for. The caller holds c.mu.
+func (t *transaction) mayShare(fl *flight) bool {
+	if !t.req.Policy.Transparent || !t.outcome.collapsed {
+		return true
+	}
+	return fl.obj.selects(t.req) && fl.obj.fresh(time.Now())
 }
 
 // fallBack uses what is stale where it could not be confirmed, if it may. The caller
@@ -174,12 +195,24 @@ func (t *transaction) fallBack(fl *flight, want byterange.Spec, now time.Time) e
 }
 
 // leave gives up waiting for a flight.
-func (c *Cache) leave(fl *flight) {
+func (t *transaction) leave(fl *flight) {
+	c := t.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	fl.waiters--
-	if fl.fill != nil {
+	if !t.outcome.collapsed {
+		fl.leaderless = true
+	}
+	switch {
+	case fl.fill != nil:
 		fl.fill.left()
+	case fl.answer != nil && fl.leaderless:
+		fl.answer.close()
+		fl.answer = nil
+	case fl.waiters == 0 && !fl.background && fl.target != "" && !fl.ended:
+		// as far as the upstream is concerned, its one client has left
+		c.unlist(fl)
+		fl.giveUp(errAbandoned)
 	}
 }
 
@@ -217,4 +250,8 @@ func (t *transaction) close() {
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
 	t.release()
+	if t.own != nil {
+		t.own.close()
+		t.own = nil
+	}
 }

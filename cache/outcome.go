@@ -11,7 +11,9 @@ const name = "voyo"
 // outcome is how a request went, for Cache-Status and for the figures.
 type outcome struct {
 	hit         bool // answered with what was stored, alone
-	bypass      bool // the answer is not for the cache
+	bypass      bool // the cache was not asked, or is not to keep such answers
+	passed      bool // the answer can't be kept
+	others      bool // something was stored, but for other requests (RFC 9111, section 4.1)
 	stale       bool // something was stored, but had to be confirmed or replaced; with hit, is to be
 	failed      bool // but could not, and was used all the same
 	revalidated bool // and was confirmed
@@ -35,7 +37,7 @@ func (o outcome) status() Status {
 		return Stale
 	case o.hit:
 		return Hit
-	case o.bypass:
+	case o.bypass || o.passed:
 		return Pass
 	case o.revalidated:
 		return Revalidated
@@ -59,6 +61,8 @@ func (o outcome) String() string {
 		s += "stale"
 	case o.partial:
 		s += "partial"
+	case o.others:
+		s += "vary-miss"
 	default:
 		s += "miss"
 	}

@@ -43,7 +43,7 @@ const SniffLen = 512
 
 // storable reports whether an answer may be kept by a shared cache (RFC 9111,
 // section 3). size is the object's, -1 if unknown.
-func (p *Policy) storable(resp *http.Response, size int64) bool {
+func (p *Policy) storable(_ http.Header, resp *http.Response, size int64) bool {
 	if p.MaxObject > 0 && size > p.MaxObject {
 		return false
 	}
@@ -81,7 +81,7 @@ type freshness struct {
 
 // freshness returns that of an answer that arrived at the time given (RFC 9111,
 // section 4.2).
-func (p *Policy) freshness(h http.Header, arrived time.Time) freshness {
+func (p *Policy) freshness(_ int, h http.Header, arrived time.Time) freshness {
 	if p.OverrideTTL > 0 {
 		return freshness{p.OverrideTTL, p.StaleWhileRevalidate, p.StaleIfError}
 	}

@@ -178,7 +178,7 @@ func TestAgeOfAnAncientDate(t *testing.T) {
 // written: the difference must not wrap around, and make fresh what has expired.
 func TestLifetimeOfDatesFarApart(t *testing.T) {
 	h := http.Header{"Date": {"Fri, 31 Dec 9999 23:59:59 GMT"}, "Expires": {"Mon, 01 Jan 1500 00:00:00 GMT"}, "Age": {"2147483648"}}
-	if l := policy().freshness(h, time.Now()).lifetime; l > 0 {
+	if l := policy().freshness(200, h, time.Now()).lifetime; l > 0 {
 		t.Errorf("expired 500 years ago, and fresh for %v", l)
 	}
 }
@@ -188,7 +188,7 @@ func TestLifetimeOfDatesFarApart(t *testing.T) {
 func TestVaryOnEverythingAmongOthers(t *testing.T) {
 	for _, v := range [][]string{{"Origin, *"}, {"Origin", "*"}} {
 		resp := &http.Response{StatusCode: 200, ContentLength: 5, Header: http.Header{"Vary": v}}
-		if policy().storable(resp, 5) {
+		if policy().storable(nil, resp, 5) {
 			t.Errorf("%q is storable", v)
 		}
 	}

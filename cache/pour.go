@@ -210,7 +210,7 @@ func (c *Cache) absorb(f *fill, n int) {
 	}
 	if o.size < 0 && f.pos > c.most(f.req.Policy) {
 		if !o.gone {
-			c.store.marks.Add(o.key, mark{until: time.Now().Add(tooLargeTime)})
+			c.store.marks.Add(o.key, mark{until: time.Now().Add(tooLargeTime), tooLarge: true})
 		}
 		c.kill(o, errTooLarge)
 	}

@@ -22,6 +22,9 @@ import (
 func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) (Status, error) {
 	t := &transaction{c: c, req: req, headOnly: r.Method == http.MethodHead, sendfile: canSendfile(w, r)}
 	defer t.close()
+	if req.Policy.Transparent {
+		t.tell = teller(w, r)
+	}
 	specs, want := wanted(r)
 
 	err := errSuperseded
@@ -35,7 +38,7 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) (Stat
 		}
 		if t.pass {
 			c.count(false)
-			return Forward(w, r, req)
+			return t.forward(w, r)
 		}
 		err = t.answer(w, r, specs)
 		want = whole // where the object can't be resumed, and more of it is needed
@@ -97,7 +100,7 @@ func (p *response) begin() {
 	p.sent = true
 	maps.Copy(p.w.Header(), p.header)
 	if p.outcome != nil {
-		p.w.Header().Set("Cache-Status", p.outcome.String())
+		p.w.Header().Add("Cache-Status", p.outcome.String()) // behind what caches on the way have entered (RFC 9211, section 2)
 	}
 	if p.annotate != nil {
 		p.annotate(p.w.Header())
@@ -188,8 +191,7 @@ func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byt
 	size, verdict := t.prepare(p, r)
 	switch {
 	case verdict == notModified:
-		p.status = http.StatusNotModified
-		p.header.Del("Content-Type")
+		p.status, p.header = http.StatusNotModified, notModifiedHeader(p.header)
 		t.sendHeader(p)
 		return nil
 	case verdict == failed:
@@ -197,14 +199,14 @@ func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byt
 		t.sendHeader(p)
 		return nil
 	case r.Method == http.MethodHead:
-		if size >= 0 {
+		if size >= 0 && hasContent(p.status) {
 			p.header.Set("Content-Length", strconv.FormatInt(size, 10))
 		}
 		t.sendHeader(p)
 		return nil
 	}
 	ctx := r.Context()
-	if specs == nil || size <= 0 || !ifRangeHolds(r, p.header) {
+	if specs == nil || size <= 0 || p.status != http.StatusOK || !ifRangeHolds(r, p.header) {
 		return t.sendWhole(ctx, p, size)
 	}
 	ranges, _ := byterange.Resolve(specs, size)
@@ -232,27 +234,44 @@ func (t *transaction) prepare(p *response, r *http.Request) (size int64, v verdi
 	t.c.mu.Lock()
 	o := t.obj
 	stored, age := o.header, o.currentAge(time.Now())
-	size = o.size
+	size, p.status = o.size, o.status
 	t.c.mu.Unlock()
 
 	p.header = clientHeader(stored, t.req.Policy)
-	p.header.Set("Age", strconv.FormatInt(int64(age/time.Second), 10))
-	return size, precondition(r, stored)
+	// It says that the upstream was not asked for this request (RFC 9111, section 5.1).
+	if t.stored || stored.Get("Age") != "" {
+		p.header.Set("Age", strconv.FormatInt(int64(age/time.Second), 10))
+	}
+	if p.status == http.StatusOK { // RFC 9110, section 13.2.1
+		v = precondition(r, stored)
+	}
+	return size, v
 }
 
 // clientHeader returns the fields of a stored or a forwarded answer that clients
 // are sent.
-func clientHeader(upstream http.Header, policy *Policy) http.Header {
-	h := make(http.Header, 12)
-	for _, name := range []string{"Content-Type", "Etag", "Last-Modified", "Date"} {
-		if v := upstream[name]; len(v) > 0 {
-			h[name] = v
+func clientHeader(upstream http.Header, policy *Policy) (h http.Header) {
+	if policy.Transparent {
+		h = upstream.Clone()
+	} else {
+		h = make(http.Header, 12)
+		for _, name := range []string{"Content-Type", "Etag", "Last-Modified", "Date"} {
+			if v := upstream[name]; len(v) > 0 {
+				h[name] = v
+			}
 		}
+		h.Set("Accept-Ranges", "bytes")
 	}
-	h.Set("Accept-Ranges", "bytes")
-	h.Set("Cache-Control", "public, max-age="+strconv.FormatInt(int64(policy.MaxAge/time.Second), 10))
+	if policy.MaxAge >= 0 {
+		h.Del("Expires")
+		h.Set("Cache-Control", "public, max-age="+strconv.FormatInt(int64(policy.MaxAge/time.Second), 10))
+	}
 	return h
 }
+
+// hasContent reports whether answers with a status can have content (RFC 9110, section
+// 8.6).
+func hasContent(status int) bool { return status != http.StatusNoContent }
 
 // sendHeader answers without a body. If the object was stored, so was all that
 // is sent.
@@ -286,7 +305,7 @@ func (t *transaction) sendWhole(ctx context.Context, p *response, size int64) er
 	if !t.serves([]byterange.Range{{Start: 0, End: size}}) {
 		return errSuperseded
 	}
-	if size >= 0 {
+	if size >= 0 && hasContent(p.status) {
 		p.header.Set("Content-Length", strconv.FormatInt(size, 10))
 	}
 	if size == 0 {

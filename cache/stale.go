@@ -2,6 +2,7 @@ package cache
 
 import (
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
@@ -25,8 +26,8 @@ func (o *object) usableStale(want byterange.Spec, headOnly bool, now time.Time) 
 // revalidate has an object that is stale, and used all the same, confirmed in the
 // background. The caller holds c.mu.
 func (c *Cache) revalidate(req Request, o *object, want byterange.Spec, now time.Time) {
-	if c.flights[req.Key] == nil && !now.Before(o.retry) {
-		c.launch(req, o, want, true)
+	if c.flights[o.key] == nil && !now.Before(o.retry) {
+		c.launch(&flight{key: o.key, background: true}, req, o, want)
 	}
 }
 
@@ -43,4 +44,14 @@ func (c *Cache) failed(fl *flight, req Request, old *object, err error) {
 		old.retry = time.Now().Add(retryTime)
 		fl.stale = old
 	}
+}
+
+// isFailure reports whether a status says that the upstream failed, so that what is
+// stale may be used in its place (RFC 5861, section 4).
+func isFailure(status int) bool {
+	switch status {
+	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
 }

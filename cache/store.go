@@ -16,7 +16,10 @@ type store struct {
 	objects *simplelru.LRU[string, *object]
 	memory  *memory // complete slices, of objects in the store
 	marks   *simplelru.LRU[string, mark]
-	bytes   int64 // of bodies: complete slices, and what fills have allocated
+
+	resources *resources // of transparent policies
+
+	bytes int64 // of bodies: complete slices, and what fills have allocated
 
 	promoting map[sliceKey]bool // being read from the disk
 
@@ -31,8 +34,9 @@ type sliceKey struct {
 
 // mark is what is known of a key that has no object.
 type mark struct {
-	until time.Time
-	err   error // what its Fetch last said; nil: its answers can't be kept
+	until    time.Time
+	err      error // what its Fetch last said; nil: its answers can't be kept
+	tooLarge bool  // because of what only their end showed
 }
 
 // Where Limits.Entries is 0, there is an entry for so many bytes of memory, but
@@ -50,6 +54,7 @@ func newStore(l Limits) *store {
 	s.objects = newLRU(math.MaxInt, s.dropped)
 	s.memory = newMemory()
 	s.marks = newLRU[string, mark](maxMarks, nil)
+	s.resources = newResources(math.MaxInt)
 	s.setLimits(l)
 	return s
 }
@@ -73,6 +78,7 @@ func (s *store) setLimits(l Limits) {
 		entries = int(max(l.Memory/bytesPerEntry, minEntries))
 	}
 	s.objects.Resize(entries)
+	s.resources.known.Resize(entries + maxExchanges + maxQueue) // those that are only flying push none out that has objects
 	s.shrink()
 }
 
@@ -92,8 +98,13 @@ func (s *store) mark(key string, now time.Time) (mark, bool) {
 	return m, ok
 }
 
-// put makes o the object of its key, in the place of another version.
-func (s *store) put(o *object) {
+// put makes o the object of its key, in the place of another version. One that was
+// invalidated before it came is of use to its present readers alone.
+func (s *store) put(req Request, o *object) {
+	if req.Policy.Transparent && !s.claimVariant(req, o) {
+		o.void, o.gone = true, true
+		return
+	}
 	s.marks.Remove(o.key)
 	if old, ok := s.objects.Peek(o.key); ok {
 		s.void(old)

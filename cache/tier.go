@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 type meta struct {
 	Key       []byte        `json:"key"` // bytes, since a string's would have to be UTF-8
 	Header    headerBytes   `json:"header"`
+	Status    int           `json:"status"`
 	Size      int64         `json:"size"`
 	SliceSize int64         `json:"slice"`
 	Arrived   time.Time     `json:"arrived"`
@@ -54,6 +56,7 @@ func (o *object) encode() []byte {
 	b, err := json.Marshal(meta{
 		Key:       []byte(o.key),
 		Header:    newHeaderBytes(o.header),
+		Status:    o.status,
 		Size:      o.size,
 		SliceSize: o.sliceSize,
 		Arrived:   o.arrived,
@@ -81,6 +84,7 @@ func decodeObject(key string, b []byte) (*object, error) {
 	header := m.Header.header()
 	return &object{
 		key:       key,
+		status:    cmp.Or(m.Status, http.StatusOK), // which is not there where it was written by an older version
 		header:    header,
 		validator: newValidator(header, m.Size),
 		arrived:   m.Arrived,
@@ -158,7 +162,7 @@ func (s *store) mayRecall(key string) bool {
 // recall starts the flight that brings the object which a key names back from the
 // disk. The caller holds c.mu.
 func (c *Cache) recall(key string) *flight {
-	fl := &flight{done: make(chan struct{}), recall: true}
+	fl := &flight{key: key, done: make(chan struct{}), recall: true}
 	d, namespace, id := c.store.disk, c.store.namespace, c.store.diskID(key)
 	c.flights[key] = fl
 	ok := c.background(func() {
@@ -168,7 +172,7 @@ func (c *Cache) recall(key string) *flight {
 			o, err = load(d, id, key)
 			return err
 		})
-		c.arrive(key, fl, func() {
+		c.arrive(fl, func() {
 			if o != nil && c.store.disk == d && c.store.namespace == namespace {
 				c.store.objects.Add(key, o)
 				fl.obj = o
@@ -176,7 +180,7 @@ func (c *Cache) recall(key string) *flight {
 		})
 	})
 	if !ok {
-		c.cancelFlight(key, fl, ErrClosed)
+		c.endFlight(fl, ErrClosed)
 	}
 	return fl
 }

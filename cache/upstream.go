@@ -25,6 +25,9 @@ type answer struct {
 	ctx    context.Context
 	timer  *time.Timer // runs while the upstream is waited for
 	head   []byte      // peeked, and not read yet
+
+	sealed  bool // what part the body is can't be told: it can be passed on, and nothing else
+	patient bool // its one client decides how long the body is waited for
 }
 
 // part says which bytes of an object a body holds.
@@ -33,8 +36,35 @@ type part struct {
 	size       int64 // of the object; -1 if not known
 }
 
+// maxSlices is how many slices an object can have whose slices are smaller than others'.
+const maxSlices = 1024
+
+// sliceSize returns the size for slices, at most the one given, that the part can be
+// cut into without a rest; 0 if there is none, or the object would have too many.
+func (p part) sliceSize(most int64) int64 {
+	size := gcd(p.begin, most) // which is most itself if the part is at the beginning
+	if p.end != p.size {
+		if size = gcd(p.begin, p.end); size > most {
+			size = gcd(size, most)
+		}
+	} else if 0 < p.begin && p.begin <= most {
+		size = p.begin
+	}
+	if p.size/size >= maxSlices && size < most {
+		return 0
+	}
+	return size
+}
+
+func gcd(a, b int64) int64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
 // ask sends a request upstream. The caller must close the answer.
-func ask(ctx context.Context, fetch Fetch, header http.Header) (*answer, error) {
+func ask(ctx context.Context, req Request, fetch Fetch, header http.Header) (*answer, error) {
 	a := &answer{}
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
 	a.timer = time.AfterFunc(openTimeout, func() { a.cancel(ErrStalled) })
@@ -51,11 +81,29 @@ func ask(ctx context.Context, fetch Fetch, header http.Header) (*answer, error) 
 		return nil, a.cause(err)
 	}
 	a.Response = resp
-	if a.part, err = bodyPart(resp, header.Get("Range")); err != nil {
+	a.part, err = bodyPart(resp, header.Get("Range"))
+	if err == nil && !req.Policy.Transparent && !isOfObject(resp.StatusCode) {
+		err = fmt.Errorf("%w: status %d", ErrBadAnswer, resp.StatusCode)
+	}
+	switch {
+	case err == nil && (!req.Policy.Transparent || resp.StatusCode != http.StatusRequestedRangeNotSatisfiable):
+	case req.Policy.Transparent: // it is for the client to judge
+		a.part, a.sealed = part{0, resp.ContentLength, -1}, true
+	default:
 		a.close()
 		return nil, err
 	}
 	return a, nil
+}
+
+// isOfObject reports whether a status says something of an object that there is, and
+// nothing else.
+func isOfObject(status int) bool {
+	switch status {
+	case http.StatusOK, http.StatusPartialContent, http.StatusNotModified, http.StatusRequestedRangeNotSatisfiable:
+		return true
+	}
+	return false
 }
 
 // Read reads the body.
@@ -65,7 +113,9 @@ func (a *answer) Read(p []byte) (int, error) {
 		a.head = a.head[n:]
 		return n, nil
 	}
-	a.timer.Reset(StallTimeout)
+	if !a.patient {
+		a.timer.Reset(StallTimeout)
+	}
 	n, err := a.Body.Read(p)
 	a.timer.Stop()
 	if err != nil && err != io.EOF {
@@ -113,11 +163,6 @@ func (a *answer) close() {
 // holds (RFC 9110, sections 14.4 and 15.3.7).
 func bodyPart(resp *http.Response, asked string) (part, error) {
 	switch resp.StatusCode {
-	case http.StatusOK:
-		if resp.ContentLength > maxSize {
-			return part{}, fmt.Errorf("%w: Content-Length", ErrBadAnswer)
-		}
-		return part{0, resp.ContentLength, resp.ContentLength}, nil
 	case http.StatusPartialContent:
 		r, size, ok := byterange.Answer(asked, resp.Header.Get("Content-Range"), resp.ContentLength)
 		if !ok || size > maxSize {
@@ -127,6 +172,9 @@ func bodyPart(resp *http.Response, asked string) (part, error) {
 	case http.StatusNotModified, http.StatusRequestedRangeNotSatisfiable:
 		return part{0, 0, -1}, nil
 	default:
-		return part{}, fmt.Errorf("%w: status %d", ErrBadAnswer, resp.StatusCode)
+		if resp.ContentLength > maxSize {
+			return part{}, fmt.Errorf("%w: Content-Length", ErrBadAnswer)
+		}
+		return part{0, resp.ContentLength, resp.ContentLength}, nil
 	}
 }

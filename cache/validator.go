@@ -135,10 +135,13 @@ func ifRangeHolds(r *http.Request, h http.Header) bool {
 	if tag, rest, ok := cutTag(cond); ok {
 		return rest == "" && isStrong(tag) && tag == h.Get("Etag")
 	}
-	if cond != h.Get("Last-Modified") {
-		return false
-	}
-	modified, err := http.ParseTime(cond)
+	return cond == h.Get("Last-Modified") && isStrongDate(h)
+}
+
+// isStrongDate reports whether Last-Modified is a strong validator: Date tells that no
+// other version can have had the same (RFC 9110, section 8.8.2.2).
+func isStrongDate(h http.Header) bool {
+	modified, err := http.ParseTime(h.Get("Last-Modified"))
 	made, err2 := http.ParseTime(h.Get("Date"))
 	return err == nil && err2 == nil && made.Sub(modified) >= time.Second
 }

@@ -1,0 +1,98 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+)
+
+// maxInterims is how many interim responses of one exchange are passed on.
+const maxInterims = 16
+
+var errInterims = errors.New("too many interim responses")
+
+// interim is a response before the final one (RFC 9110, section 15.2).
+type interim struct {
+	status int
+	header http.Header
+}
+
+// relayInterims returns a context in which a flight's interim responses are kept for
+// its waiters to pass on, if the policy is transparent.
+func (c *Cache) relayInterims(ctx context.Context, fl *flight, req Request) context.Context {
+	if !req.Policy.Transparent {
+		return ctx
+	}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		Got1xxResponse: func(status int, header textproto.MIMEHeader) error {
+			if status == http.StatusContinue { // this is for the edge, which has waited for it
+				return nil
+			}
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if len(fl.interims) == maxInterims {
+				return errInterims
+			}
+			fl.interims = append(fl.interims, interim{status, http.Header(maps.Clone(header))})
+			if fl.news != nil {
+				close(fl.news)
+				fl.news = nil
+			}
+			return nil
+		},
+	})
+}
+
+// await waits for a flight to end, and passes its interim responses on meanwhile.
+func (t *transaction) await(ctx context.Context, fl *flight) error {
+	for told := 0; ; {
+		fresh, news := t.interims(fl, told)
+		for _, i := range fresh {
+			t.tell(i)
+		}
+		told += len(fresh)
+		select {
+		case <-fl.done:
+			return nil
+		default:
+		}
+		select {
+		case <-fl.done:
+		case <-news:
+		case <-ctx.Done():
+			t.leave(fl)
+			return ctx.Err()
+		}
+	}
+}
+
+// interims returns those that came after the first told, and what to wait for.
+func (t *transaction) interims(fl *flight, told int) (fresh []interim, news <-chan struct{}) {
+	if t.tell == nil {
+		return nil, nil
+	}
+	t.c.mu.Lock()
+	defer t.c.mu.Unlock()
+	if fl.news == nil {
+		fl.news = make(chan struct{})
+	}
+	return fl.interims[told:], fl.news
+}
+
+// teller returns what passes interim responses on to the client, which must not be sent
+// any over HTTP/1.0 (RFC 9110, section 15.2).
+func teller(w http.ResponseWriter, r *http.Request) func(interim) {
+	if !r.ProtoAtLeast(1, 1) {
+		return func(interim) {}
+	}
+	return func(i interim) {
+		final := w.Header().Clone()
+		maps.Copy(w.Header(), i.header)
+		w.WriteHeader(i.status)
+		clear(w.Header())
+		maps.Copy(w.Header(), final)
+	}
+}
