@@ -212,3 +212,13 @@ func TestNotModifiedMayForbidToStore(t *testing.T) {
 		}
 	})
 }
+
+// answerHeader makes a header of "Name: value" lines.
+func answerHeader(lines ...string) http.Header {
+	h := make(http.Header)
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, ": ")
+		h.Add(name, value)
+	}
+	return h
+}
