@@ -100,7 +100,7 @@ func (c *Cache) fly(fl *flight, req Request, old *object, want byterange.Spec) {
 		a.close()
 		end(func() {
 			old.refresh(a.Header, req.Policy, now)
-			if !req.Policy.mayStore(old.header) {
+			if !req.Policy.mayStore(req.Header, http.StatusOK, old.header, now) {
 				c.store.void(old)
 			}
 			if old.disk != nil {
@@ -108,7 +108,7 @@ func (c *Cache) fly(fl *flight, req Request, old *object, want byterange.Spec) {
 			}
 			fl.obj, fl.revalidated = old, true
 		})
-	case !c.keepable(req.Policy, a):
+	case !c.keepable(req, a):
 		a.close()
 		end(func() {
 			fl.pass = true
@@ -162,8 +162,8 @@ func (c *Cache) markMissing(req Request, err error) {
 
 // keepable reports whether an answer may be kept, and can be: what can't be
 // resumed is kept whole or not at all.
-func (c *Cache) keepable(p *Policy, a *answer) bool {
-	if !p.storable(a.Response, a.size) {
+func (c *Cache) keepable(req Request, a *answer) bool {
+	if !req.Policy.storable(req.Header, a.Response, a.size) {
 		return false
 	}
 	c.mu.Lock()

@@ -91,7 +91,7 @@ func (o *object) setFreshness(p *Policy, now time.Time) {
 	}
 	o.arrived = now
 	o.age = initialAge(o.header, now)
-	o.freshness, o.retry = p.freshness(o.header, now), time.Time{}
+	o.freshness, o.retry = p.freshness(http.StatusOK, o.header, now), time.Time{}
 }
 
 // resumable reports whether what is missing of the object can be fetched by
