@@ -148,7 +148,7 @@ func (c *Cache) fly(ctx context.Context, fl *flight, req Request, old *object, w
 // confirmed ends a flight with what was stored, after a 304. The caller holds c.mu.
 func (c *Cache) confirmed(fl *flight, req Request, a *answer, old *object, now time.Time) {
 	old.refresh(a.Header, req.Policy, now)
-	if !req.Policy.mayStore(old.header) {
+	if !req.Policy.mayStore(req.Header, old.status, old.header, now) {
 		c.store.void(old)
 	}
 	if old.disk != nil {

@@ -20,7 +20,7 @@ func (c *Cache) heard(req Request, a *answer, now time.Time) {
 		return
 	}
 	o.refresh(a.Header, req.Policy, now)
-	if !req.Policy.mayStore(o.header) {
+	if !req.Policy.mayStore(req.Header, o.status, o.header, now) {
 		c.store.void(o)
 	}
 }

@@ -51,15 +51,14 @@ func (s *slice) uses() float64 { return float64(s.used) / float64(max(len(s.data
 // newObject returns the object that an answer brings.
 func newObject(req Request, a *answer, now time.Time) *object {
 	o := &object{key: req.Key, status: http.StatusOK, size: a.size, slices: make(map[int]*slice)}
-	if req.Policy.Transparent {
-		o.header = storedHeader(a.Header)
-		if a.StatusCode != http.StatusPartialContent {
-			o.status = a.StatusCode
-		}
-	} else {
-		o.header = a.Header.Clone()
+	if a.StatusCode != http.StatusPartialContent {
+		o.status = a.StatusCode
 	}
-	o.setFreshness(req.Policy, now)
+	o.header = a.Header.Clone()
+	o.setFreshness(req.Policy, now) // by all fields: some are not stored
+	if req.Policy.Transparent {
+		o.header = storedHeader(o.header)
+	}
 	if o.status == http.StatusOK && (!req.Policy.Transparent || isStrong(o.header.Get("Etag")) || isStrongDate(o.header)) {
 		o.validator = newValidator(o.header, o.size)
 	} else {

@@ -2,15 +2,15 @@ package cache
 
 import (
 	"net/http"
-	"strings"
+	"slices"
 	"time"
 )
 
 // Policy decides what is kept, for how long, and what clients are told.
 type Policy struct {
-	TTL         time.Duration // freshness where the upstream states none
+	TTL         time.Duration // freshness where the upstream states none; if Transparent, not of errors
 	OverrideTTL time.Duration // freshness whatever the upstream states; 0 means that the upstream's counts
-	NegativeTTL time.Duration // how long ErrNotFound is remembered; 0 means not at all
+	NegativeTTL time.Duration // how long ErrNotFound is remembered, and the TTL of 404 and 410; 0 means not at all
 	MaxAge      time.Duration // max-age of the Cache-Control that clients are sent; below 0: they are sent the upstream's
 	MaxObject   int64         // bytes; larger answers pass through uncached. 0 means no bound
 
@@ -41,99 +41,105 @@ type Policy struct {
 // SniffLen is how many bytes Policy.Admit sees of an object that has as many.
 const SniffLen = 512
 
-// storable reports whether an answer may be kept by a shared cache (RFC 9111,
-// section 3). size is the object's, -1 if unknown.
-func (p *Policy) storable(_ http.Header, resp *http.Response, size int64) bool {
+// storable reports whether an answer to a request may be kept by a shared cache (RFC
+// 9111, section 3). size is the object's, -1 if unknown. What a client says of storing
+// in its Cache-Control is advice (section 5.2.1), and not heeded.
+func (p *Policy) storable(request http.Header, resp *http.Response, size int64) bool {
 	if p.MaxObject > 0 && size > p.MaxObject {
 		return false
 	}
-	// A body that ends with its connection can't be told from a truncated one.
-	if resp.StatusCode == http.StatusOK && resp.ContentLength < 0 && resp.ProtoMajor == 1 && len(resp.TransferEncoding) == 0 {
+	// A body that ends with its connection can't be told from a truncated one, unless
+	// a range says how long it is.
+	if resp.StatusCode != http.StatusPartialContent && resp.ContentLength < 0 && resp.ProtoMajor == 1 && len(resp.TransferEncoding) == 0 {
 		return false
 	}
-	return p.mayStore(resp.Header)
+	return p.mayStore(request, resp.StatusCode, resp.Header, time.Now())
 }
 
-// mayStore reports whether the header of an answer lets it be kept.
-func (p *Policy) mayStore(h http.Header) bool {
-	for _, line := range h.Values("Vary") {
-		for name := range strings.SplitSeq(line, ",") {
-			if strings.TrimSpace(name) == "*" {
-				return false
-			}
+// mayStore reports whether the status and the header of an answer that arrived at the
+// time given let it be kept.
+func (p *Policy) mayStore(request http.Header, status int, h http.Header, arrived time.Time) bool {
+	d, targeted := responseDirectives(h)
+	switch {
+	case !p.Transparent:
+		return p.mayStoreMedia(d, h)
+	case !isStorable(status) || !isForAll(d, request, h):
+		return false
+	case p.overrides(status):
+		return true
+	case d.has("private"):
+		return false
+	case d.has("must-understand"): // then no-store is for those who don't (section 5.2.2.3)
+		if !understands(status) {
+			return false
+		}
+	case d.has("no-store"):
+		return false
+	}
+	stated := d.has("public", "max-age", "s-maxage") || !targeted && len(h.Values("Expires")) > 0
+	return (stated || byDefault(status)) && p.isOfUse(status, h, arrived)
+}
+
+// mayStoreMedia is mayStore for what the cache speaks for: all of the header that
+// matters is the cache's own, so that directives about fields are about the answer.
+func (p *Policy) mayStoreMedia(d directives, h http.Header) bool {
+	for name := range members(h.Values("Vary")...) {
+		if name == "*" {
+			return false
 		}
 	}
 	if p.OverrideTTL > 0 {
 		return true
 	}
-	d, _ := responseDirectives(h)
-	return !d.has("no-store", "private")
+	_, private := d["private"]
+	return !private && !d.has("no-store")
 }
 
-// freshness says for how long an answer may be used, counted from its arrival.
-type freshness struct {
-	lifetime time.Duration // zero or less: it is stale from the beginning
-
-	// For so long after that it may be used while it is being confirmed, or if it
-	// can't be (RFC 5861).
-	whileRevalidate, ifError time.Duration
+// isForAll reports whether an answer can be given to others than the one who asked:
+// other requests match, it hands out no cookie, and if credentials were sent for it, it
+// says that they don't matter (RFC 9111, section 3.5).
+func isForAll(d directives, request, h http.Header) bool {
+	if _, ok := varyFields(h); !ok {
+		return false
+	}
+	if len(h.Values("Set-Cookie")) > 0 || len(h.Values("Set-Cookie2")) > 0 {
+		return false
+	}
+	return len(request.Values("Authorization")) == 0 || d.has("public", "s-maxage", "must-revalidate")
 }
 
-// freshness returns that of an answer that arrived at the time given (RFC 9111,
-// section 4.2).
-func (p *Policy) freshness(_ int, h http.Header, arrived time.Time) freshness {
-	if p.OverrideTTL > 0 {
-		return freshness{p.OverrideTTL, p.StaleWhileRevalidate, p.StaleIfError}
-	}
-	d, targeted := responseDirectives(h)
-	f := freshness{lifetime: p.lifetime(d, targeted, h, arrived)}
-	// RFC 9111, section 4.2.4: s-maxage, too, says that it must be confirmed
-	if d.has("no-cache", "must-revalidate", "proxy-revalidate", "s-maxage") {
-		return f
-	}
-	f.whileRevalidate, f.ifError = p.StaleWhileRevalidate, p.StaleIfError
-	if stated, ok := d.seconds("stale-while-revalidate"); ok {
-		f.whileRevalidate = stated
-	}
-	if stated, ok := d.seconds("stale-if-error"); ok {
-		f.ifError = stated
-	}
-	return f
+// isOfUse reports whether an answer can be used again: because it is fresh, or was to
+// be used stale, or because it can be confirmed.
+func (p *Policy) isOfUse(status int, h http.Header, arrived time.Time) bool {
+	f := p.freshness(status, h, arrived)
+	confirmable := h.Get("Etag") != "" || h.Get("Last-Modified") != ""
+	return f.lifetime+max(f.whileRevalidate, f.ifError) > 0 || confirmable && byDefault(status)
 }
 
-// lifetime returns how long an answer with the directives is fresh.
-func (p *Policy) lifetime(d directives, targeted bool, h http.Header, arrived time.Time) time.Duration {
-	if d.has("no-cache") {
-		return 0
-	}
-	stated, ok := d.seconds("s-maxage")
-	if !ok {
-		stated, ok = d.seconds("max-age")
-	}
-	if !ok && !targeted && h.Get("Expires") != "" {
-		ok = true
-		if expires, err := http.ParseTime(h.Get("Expires")); err == nil {
-			stated = min(expires.Sub(date(h, arrived)), longest)
-		}
-	}
-	if !ok {
-		return p.TTL
-	}
-	return max(stated, 0) - initialAge(h, arrived)
+// overrides reports whether the operator has the last word about answers with a status.
+// About what is not there or failed, he does not.
+func (p *Policy) overrides(status int) bool {
+	return p.OverrideTTL > 0 && (!p.Transparent || status < 400 && byDefault(status))
 }
 
-// initialAge is how old an answer already was when it arrived (RFC 9111,
-// section 4.2.3, without the response delay, which is below its unit).
-func initialAge(h http.Header, arrived time.Time) time.Duration {
-	apparent := min(max(0, arrived.Sub(date(h, arrived))), longest)
-	return max(apparent, deltaSeconds(h.Get("Age")))
+// isStorable reports whether answers with a status are stored as such: it is final,
+// and not about a part or a state of something else, as 304 and 416 are.
+func isStorable(status int) bool {
+	return status >= 200 && status != http.StatusNotModified && status != http.StatusRequestedRangeNotSatisfiable
 }
 
-// date returns the time at which the origin made the answer; the time of its
-// arrival if it doesn't say.
-func date(h http.Header, arrived time.Time) time.Time {
-	if d, err := http.ParseTime(h.Get("Date")); err == nil {
-		return d
-	}
-	return arrived
+// understands reports whether what a status means to a cache is known and heeded:
+// those that are registered, but for the one that stands for a difference (RFC 3229).
+func understands(status int) bool {
+	return isStorable(status) && http.StatusText(status) != "" && status != http.StatusIMUsed && status != http.StatusTeapot
 }
+
+// cacheableByDefault are the statuses of answers that may be used again without having
+// said so (RFC 9110, section 15.1).
+var cacheableByDefault = []int{
+	http.StatusOK, http.StatusNonAuthoritativeInfo, http.StatusNoContent, http.StatusPartialContent,
+	http.StatusMultipleChoices, http.StatusMovedPermanently, http.StatusPermanentRedirect,
+	http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusRequestURITooLong, http.StatusNotImplemented,
+}
+
+func byDefault(status int) bool { return slices.Contains(cacheableByDefault, status) }

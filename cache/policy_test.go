@@ -178,7 +178,7 @@ func TestAgeOfAnAncientDate(t *testing.T) {
 // written: the difference must not wrap around, and make fresh what has expired.
 func TestLifetimeOfDatesFarApart(t *testing.T) {
 	h := http.Header{"Date": {"Fri, 31 Dec 9999 23:59:59 GMT"}, "Expires": {"Mon, 01 Jan 1500 00:00:00 GMT"}, "Age": {"2147483648"}}
-	if l := policy().freshness(200, h, time.Now()).lifetime; l > 0 {
+	if l := policy().freshness(http.StatusOK, h, time.Now()).lifetime; l > 0 {
 		t.Errorf("expired 500 years ago, and fresh for %v", l)
 	}
 }
@@ -211,4 +211,108 @@ func TestNotModifiedMayForbidToStore(t *testing.T) {
 			t.Errorf("%s, %v", status, err)
 		}
 	})
+}
+
+// transparentPolicy is that of a gateway whose operator says nothing of freshness.
+func transparentPolicy() *Policy { return &Policy{Transparent: true, MaxAge: -1} }
+
+// answerHeader makes a header of "Name: value" lines.
+func answerHeader(lines ...string) http.Header {
+	h := make(http.Header)
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, ": ")
+		h.Add(name, value)
+	}
+	return h
+}
+
+// TestTransparentStores says what a gateway keeps (RFC 9111, section 3).
+func TestTransparentStores(t *testing.T) {
+	const fresh, etag = "Cache-Control: max-age=60", `Etag: "a"`
+	plain, authorized := http.Header{}, answerHeader("Authorization: Basic x")
+	override := func(p *Policy) { p.OverrideTTL = hour }
+	tests := []struct {
+		name    string
+		request http.Header
+		status  int
+		header  http.Header
+		change  func(*Policy)
+		want    bool
+	}{
+		{"nothing stated", plain, 200, answerHeader(), nil, false},
+		{"nothing stated, but stale use granted", plain, 200, answerHeader(), func(p *Policy) { p.StaleWhileRevalidate, p.StaleIfError = hour, hour }, false},
+		{"an entity tag", plain, 200, answerHeader(etag), nil, true},
+		{"a modification", plain, 200, answerHeader("Last-Modified: Sun, 01 Jan 2023 00:00:00 GMT"), nil, true},
+		{"the operator's ttl", plain, 200, answerHeader(), func(p *Policy) { p.TTL = hour }, true},
+		{"fresh", plain, 200, answerHeader(fresh), nil, true},
+		{"expires", plain, 200, answerHeader("Expires: Sun, 01 Jan 2090 00:00:00 GMT"), nil, true},
+		{"stale, never to be confirmed", plain, 200, answerHeader("Cache-Control: max-age=0"), nil, false},
+		{"stale, to be used so", plain, 200, answerHeader("Cache-Control: max-age=0, stale-if-error=9"), nil, true},
+		{"stale, to be confirmed", plain, 200, answerHeader("Cache-Control: max-age=0", etag), nil, true},
+		{"too old already", plain, 200, answerHeader(fresh, "Age: 60"), nil, false},
+		{"no-cache, never to be confirmed", plain, 200, answerHeader("Cache-Control: max-age=60, no-cache"), nil, false},
+		{"no-cache", plain, 200, answerHeader("Cache-Control: no-cache", etag), nil, true},
+		{"no-cache of a field", plain, 200, answerHeader(`Cache-Control: max-age=60, no-cache="a"`), nil, true},
+		{"private", plain, 200, answerHeader("Cache-Control: private, max-age=60"), nil, false},
+		{"private field", plain, 200, answerHeader(`Cache-Control: private="a", max-age=60`), nil, true},
+		{"no-store", plain, 200, answerHeader("Cache-Control: no-store, max-age=60", etag), nil, false},
+		{"no-store of the client", answerHeader("Cache-Control: no-store"), 200, answerHeader(fresh), nil, true},
+		{"pragma", plain, 200, answerHeader(fresh, "Pragma: no-cache"), nil, true},
+		{"targeted", plain, 200, answerHeader("Cache-Control: no-store", "CDN-Cache-Control: max-age=60"), nil, true},
+		{"targeted no-store", plain, 200, answerHeader(fresh, "CDN-Cache-Control: no-store"), nil, false},
+		{"targeted without freshness", plain, 302, answerHeader(fresh, "Expires: Sun, 01 Jan 2090 00:00:00 GMT", "CDN-Cache-Control: x"), nil, false},
+
+		{"must-understand, understood", plain, 404, answerHeader("Cache-Control: max-age=60, must-understand, no-store"), nil, true},
+		{"must-understand, unknown", plain, 599, answerHeader("Cache-Control: max-age=60, must-understand"), nil, false},
+		{"must-understand, a difference", plain, 226, answerHeader("Cache-Control: max-age=60, must-understand"), nil, false},
+		{"must-understand, private", plain, 200, answerHeader("Cache-Control: max-age=60, must-understand, private"), nil, false},
+
+		{"authorized", authorized, 200, answerHeader(fresh, etag), nil, false},
+		{"authorized, public", authorized, 200, answerHeader("Cache-Control: max-age=60, public"), nil, true},
+		{"authorized, s-maxage", authorized, 200, answerHeader("Cache-Control: s-maxage=60"), nil, true},
+		{"authorized, must-revalidate", authorized, 200, answerHeader("Cache-Control: max-age=60, must-revalidate"), nil, true},
+		{"authorized, proxy-revalidate", authorized, 200, answerHeader("Cache-Control: max-age=60, proxy-revalidate"), nil, false},
+		{"cookie", plain, 200, answerHeader("Cache-Control: public, max-age=60", "Set-Cookie: a=b"), nil, false},
+		{"old cookie", plain, 200, answerHeader(fresh, "Set-Cookie2: a=b"), nil, false},
+		{"private cookie", plain, 200, answerHeader(`Cache-Control: private="set-cookie", max-age=60`, "Set-Cookie: a=b"), nil, false},
+		{"vary", plain, 200, answerHeader(fresh, "Vary: Accept"), nil, true},
+		{"vary on everything", plain, 200, answerHeader(fresh, "Vary: Accept", "Vary: , *"), nil, false},
+
+		{"interim", plain, 103, answerHeader(fresh), nil, false},
+		{"not modified", plain, 304, answerHeader(fresh), nil, false},
+		{"range not satisfiable", plain, 416, answerHeader(fresh), nil, false},
+		{"part", plain, 206, answerHeader(fresh), nil, true},
+		{"found", plain, 302, answerHeader(fresh), nil, true},
+		{"found, an entity tag", plain, 302, answerHeader(etag), nil, false},
+		{"error", plain, 500, answerHeader(fresh), nil, true},
+		{"error, a ttl", plain, 503, answerHeader(), func(p *Policy) { p.TTL = hour }, false},
+		{"not found, a ttl", plain, 404, answerHeader(), func(p *Policy) { p.TTL = hour }, false},
+		{"not found, a negative ttl", plain, 404, answerHeader(), func(p *Policy) { p.NegativeTTL = hour }, true},
+		{"unknown", plain, 599, answerHeader("Last-Modified: Sun, 01 Jan 2023 00:00:00 GMT"), nil, false},
+		{"unknown, public", plain, 599, answerHeader("Cache-Control: public", "Last-Modified: Sun, 01 Jan 2023 00:00:00 GMT"), nil, true},
+
+		{"overridden", plain, 200, answerHeader("Cache-Control: no-store, private"), override, true},
+		{"overridden, not by default", plain, 302, answerHeader("Cache-Control: no-store"), override, false},
+		{"overridden, cookie", plain, 200, answerHeader("Set-Cookie: a=b"), override, false},
+		{"overridden, authorized", authorized, 200, answerHeader(fresh), override, false},
+		{"overridden, authorized and public", authorized, 200, answerHeader("Cache-Control: public"), override, true},
+		{"overridden, vary on everything", plain, 200, answerHeader("Vary: *"), override, false},
+		{"too large", plain, 200, answerHeader(fresh), func(p *Policy) { p.MaxObject = 4 }, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := transparentPolicy()
+			if tt.change != nil {
+				tt.change(p)
+			}
+			resp := &http.Response{StatusCode: tt.status, ContentLength: 5, Header: tt.header}
+			if got := p.storable(tt.request, resp, 5); got != tt.want {
+				t.Errorf("storable: %t", got)
+			}
+			resp.ProtoMajor, resp.ContentLength = 1, -1
+			if tt.status != 206 && p.storable(tt.request, resp, -1) {
+				t.Error("what ends with its connection is storable")
+			}
+		})
+	}
 }

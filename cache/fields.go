@@ -1,0 +1,107 @@
+package cache
+
+import (
+	"errors"
+	"iter"
+	"maps"
+	"net/http"
+	"strings"
+
+	"github.com/voyo-music/caddy-voyo/internal/byterange"
+)
+
+// members yields the members of a list whose elements have no quoted strings, given
+// by its lines; without those that are empty (RFC 9110, section 5.6.1.2).
+func members(lines ...string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, line := range lines {
+			for member := range strings.SplitSeq(line, ",") {
+				if member = strings.Trim(member, " \t"); member != "" && !yield(member) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// unstored are the fields that are not kept: those of one connection or of one
+// exchange (RFC 9111, section 3.1, and RFC 9110, section 7.6.1), those that say what
+// the cache itself knows of the body, and cookies, which are one client's.
+var unstored = []string{
+	"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+	"Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization",
+	"Content-Length",
+	"Set-Cookie", "Set-Cookie2",
+}
+
+// storedHeader returns what is kept of the header of an answer (RFC 9111, section
+// 3.1). Whether the answer may be kept is for the whole of it to say.
+func storedHeader(h http.Header) http.Header {
+	stored := h.Clone()
+	for name := range members(h.Values("Connection")...) {
+		stored.Del(name)
+	}
+	for _, name := range unstored {
+		stored.Del(name)
+	}
+	// The cache cuts its own ranges. What can't be one means nothing (RFC 9110, section
+	// 14.4), and is the origin's like any other field.
+	if _, _, err := byterange.ParseContentRange(stored.Get("Content-Range")); err == nil || errors.Is(err, byterange.ErrUnsatisfied) {
+		stored.Del("Content-Range")
+	}
+	dropQualified(stored)
+	return stored
+}
+
+// dropQualified removes the fields that a no-cache or private directive is about: a
+// cache that does not keep them need not confirm them (RFC 9111, sections 5.2.2.4
+// and 5.2.2.7).
+func dropQualified(h http.Header) {
+	d, _ := responseDirectives(h)
+	for _, directive := range qualifiable {
+		for _, name := range d.fields(directive) {
+			h.Del(name)
+		}
+	}
+}
+
+// unchanging are the fields that no later answer changes: they say which bytes are
+// stored, and how they are coded (RFC 9111, section 3.2). Content-Digest is about the
+// content of the message that has it (RFC 9530, section 2), which here is none.
+var unchanging = []string{"Content-Digest", "Content-Encoding", "Content-Md5", "Content-Range", "Etag"}
+
+// updatedHeader returns a stored header with what an answer says that confirms it: a
+// 304, or one to HEAD (RFC 9111, sections 3.2, 4.3.4 and 4.3.5).
+func updatedHeader(stored, answer http.Header) http.Header {
+	updated := stored.Clone()
+	// These belong to the answer that brought them.
+	updated.Del("Age")
+	updated.Del("Date")
+	changes := storedHeader(answer)
+	for _, name := range unchanging {
+		changes.Del(name)
+	}
+	maps.Copy(updated, changes)
+	dropQualified(updated) // also what the stored answer did not list
+	return updated
+}
+
+// unsentMetadata are the fields that a 304 leaves out: they describe a representation
+// that the client has, and guide no update of it (RFC 9110, section 15.4.5).
+var unsentMetadata = []string{
+	"Content-Digest", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Length", "Content-Md5",
+	"Content-Range", "Content-Type", "Digest", "Repr-Digest",
+}
+
+// notModifiedHeader returns what a 304 has of the header that a 200 would have.
+// Last-Modified is needed where there is no entity tag to tell the version by.
+func notModifiedHeader(h http.Header) http.Header {
+	sent := h.Clone()
+	for _, name := range unsentMetadata {
+		sent.Del(name)
+	}
+	if sent.Get("Etag") != "" {
+		sent.Del("Last-Modified")
+	}
+	return sent
+}
