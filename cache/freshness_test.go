@@ -48,7 +48,8 @@ func TestTransparentFreshness(t *testing.T) {
 		{"gone, guessed", 410, answerHeader("Last-Modified: " + ago(10*minute)), nil, freshness{lifetime: minute}},
 		{"not implemented", 501, answerHeader(), operator, freshness{}},
 		{"unavailable", 503, answerHeader(), operator, freshness{}},
-		{"overridden", 404, answerHeader("Cache-Control: no-cache"), func(p *Policy) { p.OverrideTTL = hour }, freshness{lifetime: hour}},
+		{"overridden", 301, answerHeader("Cache-Control: no-cache"), func(p *Policy) { p.OverrideTTL = hour }, freshness{lifetime: hour}},
+		{"not overridden: not found", 404, answerHeader("Cache-Control: no-cache"), func(p *Policy) { p.OverrideTTL = hour }, freshness{}},
 		{"not overridden", 503, answerHeader("Cache-Control: max-age=60"), func(p *Policy) { p.OverrideTTL = hour }, freshness{lifetime: minute}},
 	}
 	for _, tt := range tests {

@@ -231,7 +231,8 @@ func play(c *Cache, req Request, a action, size int, versions func() map[string]
 		// What passes through may be less than was asked for, if it says so (RFC 9110,
 		// section 15.3.7).
 		passed, _, parseErr := byterange.ParseContentRange(cr)
-		if strings.Contains(rec.Header().Get("Cache-Status"), "bypass") && parseErr == nil && passed.Start == rng.Start && passed.End < rng.End {
+		cs := rec.Header().Get("Cache-Status")
+		if !strings.Contains(cs, "stored") && !strings.Contains(cs, "hit") && parseErr == nil && passed.Start == rng.Start && passed.End < rng.End {
 			rng = passed
 		}
 		if cr != byterange.ContentRange(rng, int64(size)) {
