@@ -107,7 +107,11 @@ func parseTargeted(lines []string) (directives, bool) {
 		case int64:
 			d[name] = strconv.FormatInt(v, 10)
 		case string:
-			d[name] = v
+			if _, err := strconv.Atoi(v); err != nil { // a number in quotes is none here
+				d[name] = v
+			} else {
+				d[name] = ""
+			}
 		case httpsfv.Token:
 			d[name] = string(v)
 		default:

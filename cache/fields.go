@@ -31,7 +31,7 @@ var unstored = []string{
 	"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 	"Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization",
 	"Content-Length",
-	"Set-Cookie", "Set-Cookie2",
+	"Set-Cookie",
 }
 
 // storedHeader returns what is kept of the header of an answer (RFC 9111, section

@@ -26,10 +26,11 @@ type flight struct {
 	waiters int  // that have not left
 
 	obj         *object
-	fill        *fill   // brings obj's body; each waiter counts as a reader of it
-	pass        bool    // the answer can't be kept
-	answer      *answer // which is for the request that the flight was launched for; nil if that has it
-	revalidated bool    // the object was there, and is still good
+	header      http.Header // of the answer that has brought obj, with all that is not stored; for whom it was asked for
+	fill        *fill       // brings obj's body; each waiter counts as a reader of it
+	pass        bool        // the answer can't be kept
+	answer      *answer     // which is for the request that the flight was launched for; nil if that has it
+	revalidated bool        // the object was there, and is still good
 	err         error
 	stale       *object // what is there, and could not be confirmed because of err
 
@@ -123,6 +124,7 @@ func (c *Cache) fly(ctx context.Context, fl *flight, req Request, old *object, w
 	if c.deserted(fl) {
 		return
 	}
+	asked := time.Now()
 	a, confirms, err := c.askOpening(ctx, fl, req, old, want)
 	if err != nil {
 		c.arrive(fl, func() { c.failed(fl, req, old, err) })
@@ -130,25 +132,24 @@ func (c *Cache) fly(ctx context.Context, fl *flight, req Request, old *object, w
 	}
 	// The flight's context is the answer's from here on, and ends with it.
 	context.AfterFunc(a.ctx, func() { fl.giveUp(nil) })
-	now := time.Now()
 	switch {
 	case confirms:
 		a.close()
-		c.arrive(fl, func() { c.confirmed(fl, req, a, old, now) })
-	case old != nil && isFailure(a.StatusCode) && old.staleFor(now) < old.ifError:
+		c.arrive(fl, func() { c.confirmed(fl, req, a, old, asked) })
+	case old != nil && isFailure(a.StatusCode) && old.staleFor(time.Now()) < old.ifError:
 		a.close()
 		c.arrive(fl, func() { c.failed(fl, req, old, fmt.Errorf("%w: status %d", ErrBadAnswer, a.StatusCode)) })
 	case !c.keepable(fl, req, a):
-		c.arrive(fl, func() { c.passOn(fl, req, a, old, now) })
+		c.arrive(fl, func() { c.passOn(fl, req, a, old) })
 	default:
-		c.take(fl, req, a, old, now)
+		c.take(fl, req, a, old, asked)
 	}
 }
 
 // confirmed ends a flight with what was stored, after a 304. The caller holds c.mu.
-func (c *Cache) confirmed(fl *flight, req Request, a *answer, old *object, now time.Time) {
-	old.refresh(a.Header, req.Policy, now)
-	if !req.Policy.mayStore(req.Header, old.status, old.header, now) {
+func (c *Cache) confirmed(fl *flight, req Request, a *answer, old *object, asked time.Time) {
+	old.refresh(a.Header, req.Policy, asked)
+	if !req.Policy.mayStore(req.Header, old.status, old.header, asked) {
 		c.store.void(old)
 	}
 	if old.disk != nil {
@@ -160,9 +161,9 @@ func (c *Cache) confirmed(fl *flight, req Request, a *answer, old *object, now t
 // passOn ends a flight with an answer that can't be kept. It is for the client that
 // the upstream was asked for, and for no other: what it says may be private. The
 // caller holds c.mu.
-func (c *Cache) passOn(fl *flight, req Request, a *answer, old *object, now time.Time) {
+func (c *Cache) passOn(fl *flight, req Request, a *answer, old *object) {
 	fl.pass = true
-	c.store.marks.Add(fl.key, mark{until: now.Add(passTime)})
+	c.store.marks.Add(fl.key, mark{until: time.Now().Add(passTime)})
 	if req.Policy.Transparent && !fl.leaderless && !fl.background {
 		fl.answer = a
 	} else {
@@ -235,9 +236,9 @@ func (c *Cache) keepable(fl *flight, req Request, a *answer) bool {
 
 // take makes a new object of the answer, in the place of old if there was one, and
 // reads its body into it.
-func (c *Cache) take(fl *flight, req Request, a *answer, old *object, now time.Time) {
+func (c *Cache) take(fl *flight, req Request, a *answer, old *object, asked time.Time) {
 	err := a.admit(req.Policy)
-	o := newObject(req, a, now)
+	o, full := newObject(req, a, asked)
 	o.born = fl.born
 	f := &fill{o: o, req: req, end: a.end}
 	c.arrive(fl, func() {
@@ -258,7 +259,7 @@ func (c *Cache) take(fl *flight, req Request, a *answer, old *object, now time.T
 		}
 		f.pos, f.lead, f.readers = f.start, f.start, fl.waiters
 		o.fills = []*fill{f}
-		fl.obj, fl.fill = o, f
+		fl.obj, fl.header, fl.fill = o, full, f
 		if old != nil { // which may have left the memory meanwhile, but not the disk
 			c.store.void(old)
 		}

@@ -70,13 +70,14 @@ func (t *transaction) askTransparent(r *http.Request) (*answer, error) {
 	if r.Method == http.MethodHead {
 		fetch = t.req.Head
 	}
+	asked := time.Now()
 	a, err := ask(r.Context(), t.req, fetch, pickFields(r.Header, preconditionFields))
 	if err != nil {
 		return nil, err
 	}
 	a.patient = true
 	if r.Method == http.MethodHead {
-		t.c.heard(t.req, a, time.Now())
+		t.c.heard(t.req, a, asked)
 	}
 	return a, nil
 }

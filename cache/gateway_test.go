@@ -189,6 +189,10 @@ func TestGateway(t *testing.T) {
 			{ask: "GET", origin: "200 | Cache-Control: max-age=60 | Set-Cookie: a=1 | =1", want: "200 pass =1", header: "Set-Cookie: a=1"},
 			{ask: "GET", origin: "200 | Cache-Control: max-age=60 | Set-Cookie: a=2 | =2", want: "200 pass =2", header: "Set-Cookie: a=2"},
 		}},
+		{"fields that are not to be kept", []step{
+			{ask: "GET", origin: "200 | Cache-Control: max-age=60, private=\"A, Set-Cookie\" | A: 1 | Set-Cookie: a=1 | B: 2 | =a", want: "200 miss =a", header: "A: 1 | Set-Cookie: a=1 | B: 2"},
+			{ask: "GET", want: "200 hit =a", header: "A: | Set-Cookie: | B: 2"},
+		}},
 		{"failures", []step{
 			{ask: "GET", origin: "200 | Cache-Control: max-age=60, stale-if-error=7200 | ETag: \"a\" | =a", want: "200 miss =a"},
 			{after: hour, ask: "GET", origin: "503 | =busy", sent: "If-None-Match: \"a\"", want: "200 stale =a", header: "Age: 3600"},

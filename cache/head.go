@@ -8,7 +8,7 @@ import (
 
 // heard updates what is stored with the answer to a HEAD, or makes it stale if that is
 // about another version (RFC 9111, section 4.3.5).
-func (c *Cache) heard(req Request, a *answer, now time.Time) {
+func (c *Cache) heard(req Request, a *answer, asked time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o, _ := c.store.find(req)
@@ -19,8 +19,8 @@ func (c *Cache) heard(req Request, a *answer, now time.Time) {
 		o.freshness = freshness{}
 		return
 	}
-	o.refresh(a.Header, req.Policy, now)
-	if !req.Policy.mayStore(req.Header, o.status, o.header, now) {
+	o.refresh(a.Header, req.Policy, asked)
+	if !req.Policy.mayStore(req.Header, o.status, o.header, asked) {
 		c.store.void(o)
 	}
 }

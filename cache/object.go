@@ -18,7 +18,7 @@ type object struct {
 	status    int
 	header    http.Header // stored fields; replaced, never changed
 	validator validator
-	arrived   time.Time     // when the upstream's answer, or the last 304, came
+	arrived   time.Time     // when the upstream's answer, or the last 304, was asked for: it is no younger than that
 	age       time.Duration // how old it already was then
 	freshness               // from arrived on
 	retry     time.Time     // until then it is not tried to confirm it: the upstream has just failed
@@ -48,23 +48,25 @@ type slice struct {
 // uses returns how often the slice was used, in whole slices.
 func (s *slice) uses() float64 { return float64(s.used) / float64(max(len(s.data), 1)) }
 
-// newObject returns the object that an answer brings.
-func newObject(req Request, a *answer, now time.Time) *object {
-	o := &object{key: req.Key, status: http.StatusOK, size: a.size, slices: make(map[int]*slice)}
+// newObject returns the object that an answer brings, which was asked for at the time
+// given, and the answer's header with all that is not stored of it.
+func newObject(req Request, a *answer, asked time.Time) (o *object, full http.Header) {
+	o = &object{key: req.Key, status: http.StatusOK, size: a.size, slices: make(map[int]*slice)}
 	if a.StatusCode != http.StatusPartialContent {
 		o.status = a.StatusCode
 	}
 	o.header = a.Header.Clone()
-	o.setFreshness(req.Policy, now) // by all fields: some are not stored
+	o.setFreshness(req.Policy, asked) // by all fields: some are not stored
+	full = o.header
 	if req.Policy.Transparent {
-		o.header = storedHeader(o.header)
+		o.header = storedHeader(full)
 	}
 	if o.status == http.StatusOK && (!req.Policy.Transparent || isStrong(o.header.Get("Etag")) || isStrongDate(o.header)) {
 		o.validator = newValidator(o.header, o.size)
 	} else {
 		o.validator.size = o.size
 	}
-	return o
+	return o, full
 }
 
 // verifiable reports whether the upstream can be asked if the object still is good.

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
@@ -45,6 +46,7 @@ type transaction struct {
 	outcome outcome
 	stored  bool // obj was there before the request
 
+	full http.Header   // obj's, with what is for this request alone; nil if there is no such thing
 	own  *answer       // to this request alone: obj is nil
 	tell func(interim) // passes interim responses on; nil if none are to be expected
 
@@ -62,7 +64,7 @@ type transaction struct {
 // replacing it for each other. After some tries each gets an answer of its own.
 func (t *transaction) open(ctx context.Context, want byterange.Spec) error {
 	t.close() // what was opened before may be another version
-	t.followed, t.unreadable, t.outlived = 0, 0, nil
+	t.followed, t.unreadable, t.outlived, t.full = 0, 0, nil, nil
 	var recalled *flight
 	for tries := 0; tries < maxOpenings; {
 		fl, err := t.lookup(want, recalled)
@@ -169,6 +171,9 @@ func (t *transaction) land(fl *flight, want byterange.Spec) (done bool, err erro
 		return false, nil
 	}
 	t.obj, t.stored = fl.obj, false
+	if t.req.Policy.Transparent && !t.outcome.collapsed {
+		t.full = fl.header
+	}
 	t.outcome.stored, t.outcome.revalidated = true, fl.revalidated
 	return true, nil
 }

@@ -96,13 +96,15 @@ func (p *Policy) mayStoreMedia(d directives, h http.Header) bool {
 }
 
 // isForAll reports whether an answer can be given to others than the one who asked:
-// other requests match, it hands out no cookie, and if credentials were sent for it, it
-// says that they don't matter (RFC 9111, section 3.5).
+// other requests match, it hands out no cookie, unless it says that this is not to be
+// kept with it, and if credentials were sent for it, it says that they don't matter (RFC
+// 9111, section 3.5).
 func isForAll(d directives, request, h http.Header) bool {
 	if _, ok := varyFields(h); !ok {
 		return false
 	}
-	if len(h.Values("Set-Cookie")) > 0 || len(h.Values("Set-Cookie2")) > 0 {
+	listed := append(d.fields("no-cache"), d.fields("private")...)
+	if len(h.Values("Set-Cookie")) > 0 && !slices.Contains(listed, "Set-Cookie") {
 		return false
 	}
 	return len(request.Values("Authorization")) == 0 || d.has("public", "s-maxage", "must-revalidate")

@@ -238,6 +238,11 @@ func (t *transaction) prepare(p *response, r *http.Request) (size int64, v verdi
 	t.c.mu.Unlock()
 
 	p.header = clientHeader(stored, t.req.Policy)
+	if t.full != nil {
+		p.header = clientHeader(t.full, t.req.Policy)
+		p.header.Del("Content-Length")
+		p.header.Del("Content-Range")
+	}
 	// It says that the upstream was not asked for this request (RFC 9111, section 5.1).
 	if t.stored || stored.Get("Age") != "" {
 		p.header.Set("Age", strconv.FormatInt(int64(age/time.Second), 10))

@@ -74,6 +74,9 @@ func precondition(r *http.Request, h http.Header) verdict {
 		}
 		return proceed
 	}
+	if modErr != nil { // as good, if not as early (RFC 9111, section 4.3.2)
+		modified, modErr = http.ParseTime(h.Get("Date"))
+	}
 	if since, err := http.ParseTime(r.Header.Get("If-Modified-Since")); err == nil && modErr == nil {
 		if !modified.After(since) {
 			return notModified
