@@ -1,0 +1,172 @@
+package voyo
+
+import (
+	"bufio"
+	"context"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"slices"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+)
+
+// What the cache can't answer goes past it: other methods than GET and HEAD, requests
+// with a body, and those that switch to another protocol.
+
+// pass has the origin answer, both bodies streaming.
+func (h *Handler) pass(w http.ResponseWriter, r *http.Request, f *forwarding) error {
+	if answered, err := answerHere(w, r); answered {
+		return err
+	}
+	if f.upgrade != "" {
+		// It may last for days. Nobody waits for it to end when Caddy loads another
+		// configuration, and it must not keep this one's caches.
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(h.origin.ended, cancel)()
+		r = r.WithContext(ctx)
+	}
+	relayed := &relayWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, header: make(http.Header), r: r}
+	upload := new(upload)
+	var failed error
+	proxy := httputil.ReverseProxy{
+		Rewrite: func(p *httputil.ProxyRequest) {
+			f.rewrite(p.Out)
+			upload.watch(p.Out, p.In.Trailer)
+		},
+		Transport:      h.client,
+		FlushInterval:  -1,
+		BufferPool:     &passBuffers,
+		ErrorLog:       silent,
+		ModifyResponse: func(resp *http.Response) error { return h.passing(r, f, resp) },
+		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
+	}
+	proxy.ServeHTTP(relayed, r)
+	switch {
+	case failed == nil, relayed.hijacked:
+		return nil
+	case r.Context().Err() != nil:
+		return clientGone(r)
+	case upload.failed() != nil:
+		return uploadError(upload.failed())
+	default:
+		return pageError(h.originFailed(r.Method, failed))
+	}
+}
+
+// answerHere answers what is not for the origin: a tunnel, and a request that may go
+// no further.
+func answerHere(w http.ResponseWriter, r *http.Request) (answered bool, err error) {
+	left, bounded := maxForwards(r)
+	switch {
+	case r.Method == http.MethodConnect:
+		return true, caddyhttp.Error(errTunnel.status, errTunnel)
+	case !bounded || left > 0:
+		return false, nil
+	case r.Method == http.MethodTrace:
+		return true, caddyhttp.Error(errMethod.status, errMethod)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return true, nil
+}
+
+// maxForwards returns through how many more hands a request may go, if there is a
+// bound (RFC 9110, section 7.6.2).
+func maxForwards(r *http.Request) (left int, bounded bool) {
+	if r.Method != http.MethodOptions && r.Method != http.MethodTrace {
+		return 0, false
+	}
+	left, err := strconv.Atoi(r.Header.Get("Max-Forwards"))
+	return left, err == nil && left >= 0
+}
+
+// rewrite makes a request the one that the origin is sent.
+func (f *forwarding) rewrite(out *http.Request) {
+	target := f.url
+	out.URL, out.Host, out.Header = &target, target.Host, f.header
+	if f.upgrade != "" {
+		out.Header["Connection"], out.Header["Upgrade"] = []string{"Upgrade"}, []string{f.upgrade}
+	}
+	if left, bounded := maxForwards(out); bounded {
+		out.Header.Set("Max-Forwards", strconv.Itoa(left-1))
+	}
+}
+
+// passing completes the header of the origin's answer, and lets the cache know of
+// what has changed by it, before the client does.
+func (h *Handler) passing(r *http.Request, f *forwarding, resp *http.Response) error {
+	addVia(resp.Header, resp.ProtoMajor, resp.ProtoMinor)
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return nil
+	}
+	h.invalidate(r.Method, f, resp)
+	resp.Body = h.keeping(r.Method, f, resp)
+	resp.Body = &download{ReadCloser: resp.Body, ctx: r.Context(), failed: func(err error) { _ = h.originFailed(r.Method, err) }}
+	forward := "voyo; fwd=method"
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		forward = "voyo; fwd=bypass"
+	}
+	resp.Header.Add("Cache-Status", forward)
+	return nil
+}
+
+// relayWriter keeps the header of the final answer apart from those of the interim
+// ones (RFC 9110, section 15.2), which net/http's proxy mixes up and then clears:
+// what other handlers have set is for the final one.
+type relayWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+
+	header   http.Header // nil as soon as the final one is out
+	r        *http.Request
+	hijacked bool
+}
+
+// Header implements http.ResponseWriter.
+func (w *relayWriter) Header() http.Header {
+	if w.header == nil {
+		return w.ResponseWriter.Header()
+	}
+	return w.header
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *relayWriter) WriteHeader(status int) {
+	if status < 200 {
+		w.writeInterim(status)
+		return
+	}
+	final := w.ResponseWriter.Header()
+	for name, values := range w.header {
+		final[name] = slices.Concat(final[name], values)
+	}
+	w.header = nil
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *relayWriter) writeInterim(status int) {
+	if !w.r.ProtoAtLeast(1, 1) {
+		return // it would take it for the final one
+	}
+	final := w.ResponseWriter.Header()
+	saved := maps.Clone(final)
+	clear(final)
+	maps.Copy(final, w.header)
+	removeHopByHop(final)
+	w.ResponseWriter.WriteHeader(status)
+	clear(final)
+	maps.Copy(final, saved)
+}
+
+// Hijack implements http.Hijacker. From then on nobody can be told of an error.
+func (w *relayWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	w.hijacked = err == nil
+	return conn, rw, err
+}
+
+// silent is for net/http's proxy, whose errors name addresses. They are logged here.
+var silent = zap.NewStdLog(zap.NewNop())
