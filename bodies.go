@@ -18,7 +18,10 @@ type upload struct {
 	io.ReadCloser
 
 	from, to http.Header
-	err      atomic.Pointer[error] // the origin's transport reads, and others ask
+
+	// the origin's transport reads, and others ask
+	ended atomic.Bool
+	err   atomic.Pointer[error]
 }
 
 // watch puts the upload in the place of a request's body, whose trailers are given.
@@ -45,6 +48,7 @@ func (u *upload) Read(p []byte) (n int, err error) {
 		for name := range u.to {
 			u.to[name] = u.from[name]
 		}
+		u.ended.Store(true)
 	case err != nil && !errors.Is(err, http.ErrBodyReadAfterClose):
 		u.err.CompareAndSwap(nil, &err)
 	}

@@ -30,13 +30,24 @@ func (h *Handler) pass(w http.ResponseWriter, r *http.Request, f *forwarding) er
 		defer context.AfterFunc(h.origin.ended, cancel)()
 		r = r.WithContext(ctx)
 	}
-	relayed := &relayWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, header: make(http.Header), r: r}
-	upload := new(upload)
+	up := new(upload)
+	relayed := &relayWriter{
+		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+		header:                make(http.Header),
+		r:                     r,
+	}
+	if expectsContinue(r) {
+		// Or else net/http waits for the body before it sends the answer, as Caddy hides
+		// from it that the client waits for the answer before it sends the body. Not every
+		// writer can: HTTP/2 need not.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		relayed.awaited = up
+	}
 	var failed error
 	proxy := httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			f.rewrite(p.Out)
-			upload.watch(p.Out, p.In.Trailer)
+			up.watch(p.Out, p.In.Trailer)
 		},
 		Transport:      h.client,
 		FlushInterval:  -1,
@@ -51,8 +62,8 @@ func (h *Handler) pass(w http.ResponseWriter, r *http.Request, f *forwarding) er
 		return nil
 	case r.Context().Err() != nil:
 		return clientGone(r)
-	case upload.failed() != nil:
-		return uploadError(upload.failed())
+	case up.failed() != nil:
+		return uploadError(up.failed())
 	default:
 		return pageError(h.originFailed(r.Method, failed))
 	}
@@ -82,6 +93,12 @@ func maxForwards(r *http.Request) (left int, bounded bool) {
 	}
 	left, err := strconv.Atoi(r.Header.Get("Max-Forwards"))
 	return left, err == nil && left >= 0
+}
+
+// expectsContinue reports whether a client waits before it sends the body (RFC 9110,
+// section 10.1.1).
+func expectsContinue(r *http.Request) bool {
+	return r.ProtoMajor == 1 && slices.Contains(listed(r.Header["Expect"]), "100-continue")
 }
 
 // rewrite makes a request the one that the origin is sent.
@@ -122,6 +139,7 @@ type relayWriter struct {
 
 	header   http.Header // nil as soon as the final one is out
 	r        *http.Request
+	awaited  *upload // what the client may not have sent; nil if it does not ask
 	hijacked bool
 }
 
@@ -144,6 +162,10 @@ func (w *relayWriter) WriteHeader(status int) {
 		final[name] = slices.Concat(final[name], values)
 	}
 	w.header = nil
+	if w.awaited != nil && !w.awaited.ended.Load() {
+		// what the client sends next may be the body as well as another request
+		final.Set("Connection", "close")
+	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
