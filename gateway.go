@@ -9,6 +9,7 @@ import (
 	"net/http/httputil"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
@@ -57,8 +58,12 @@ func (h *Handler) pass(w http.ResponseWriter, r *http.Request, f *forwarding) er
 		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
 	}
 	proxy.ServeHTTP(relayed, r)
+	if relayed.tunnel != nil {
+		relayed.tunnel.end()
+		return nil
+	}
 	switch {
-	case failed == nil, relayed.hijacked:
+	case failed == nil:
 		return nil
 	case r.Context().Err() != nil:
 		return clientGone(r)
@@ -137,10 +142,10 @@ func (h *Handler) passing(r *http.Request, f *forwarding, resp *http.Response) e
 type relayWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 
-	header   http.Header // nil as soon as the final one is out
-	r        *http.Request
-	awaited  *upload // what the client may not have sent; nil if it does not ask
-	hijacked bool
+	header  http.Header // nil as soon as the final one is out
+	r       *http.Request
+	awaited *upload // what the client may not have sent; nil if it does not ask
+	tunnel  *tunnel // nil until the connection is upgraded
 }
 
 // Header implements http.ResponseWriter.
@@ -186,8 +191,43 @@ func (w *relayWriter) writeInterim(status int) {
 // Hijack implements http.Hijacker. From then on nobody can be told of an error.
 func (w *relayWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	w.hijacked = err == nil
-	return conn, rw, err
+	if err != nil {
+		return nil, nil, err
+	}
+	w.tunnel = &tunnel{Conn: conn}
+	return w.tunnel, rw, nil
+}
+
+// tunnel is the client's end of an upgraded connection. net/http's proxy leaves while
+// it may still copy in one direction; and Caddy counts what is copied, for its log.
+type tunnel struct {
+	net.Conn
+
+	mu   sync.RWMutex // held while something is copied
+	over bool
+}
+
+// Read implements io.Reader.
+func (t *tunnel) Read(p []byte) (int, error) { return t.copying(t.Conn.Read, p) }
+
+// Write implements io.Writer.
+func (t *tunnel) Write(p []byte) (int, error) { return t.copying(t.Conn.Write, p) }
+
+func (t *tunnel) copying(do func([]byte) (int, error), p []byte) (int, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.over {
+		return 0, net.ErrClosed
+	}
+	return do(p)
+}
+
+// end waits until nothing is copied any more.
+func (t *tunnel) end() {
+	t.Close()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over = true
 }
 
 // silent is for net/http's proxy, whose errors name addresses. They are logged here.

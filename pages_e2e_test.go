@@ -79,10 +79,10 @@ func readRaw(t *testing.T, from *bufio.Reader, method string) *http.Response {
 // upload makes a request with a body.
 func (n node) upload(t *testing.T, method, path string, body io.Reader, header http.Header) *http.Response {
 	t.Helper()
-	return n.uploadTraced(t, t.Context(), method, path, body, header)
+	return n.uploadTraced(t.Context(), t, method, path, body, header)
 }
 
-func (n node) uploadTraced(t *testing.T, ctx context.Context, method, path string, body io.Reader, header http.Header) *http.Response {
+func (n node) uploadTraced(ctx context.Context, t *testing.T, method, path string, body io.Reader, header http.Header) *http.Response {
 	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, method, n.url+path, body)
 	if err != nil {
@@ -382,7 +382,7 @@ func TestOriginInterim(t *testing.T) {
 		}
 		return nil
 	}})
-	resp := e.uploadTraced(t, ctx, "POST", "/", strings.NewReader("x"), nil)
+	resp := e.uploadTraced(ctx, t, "POST", "/", strings.NewReader("x"), nil)
 	if len(hints) != 1 || hints[0].Get("Link") == "" || len(hints[0]) != 1 {
 		t.Errorf("got hints %v", hints)
 	}
