@@ -61,6 +61,15 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	        max_age                <duration>
 //	        max_object             <size>
 //	    }
+//	    origin <url> {
+//	        ttl                    <duration>
+//	        override_ttl           <duration>
+//	        negative_ttl           <duration>
+//	        stale_while_revalidate <duration>
+//	        stale_if_error         <duration>
+//	        max_age                <duration>
+//	        max_object             <size>
+//	    }
 //	    transport <name> {
 //	        ...
 //	    }
@@ -84,6 +93,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"raw_ids":           readSwitch(&h.RawIDs),
 		"art":               h.parseArt,
 		"stream":            h.parseStream,
+		"origin":            h.parseOrigin,
 		"transport":         h.parseTransport,
 		"public_url":        readText(&h.PublicURL),
 	})
@@ -159,6 +169,14 @@ func (h *Handler) parseStream(d *caddyfile.Dispenser) error {
 	b["slice"] = readSize(&h.Stream.Slice)
 	b["read_ahead"] = readNatural(&h.Stream.ReadAhead)
 	return parseBlock(d, "stream", b)
+}
+
+func (h *Handler) parseOrigin(d *caddyfile.Dispenser) (err error) {
+	h.Origin = new(OriginConfig)
+	if h.Origin.URL, err = argument(d); err != nil {
+		return err
+	}
+	return parseBlock(d, "origin", policyBlock(&h.Origin.Policy))
 }
 
 // policyBlock returns what reads the subdirectives that every cache has.

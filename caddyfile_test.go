@@ -134,6 +134,10 @@ func TestCaddyfileIsJSON(t *testing.T) {
 			max_age 0
 			disk relative 1GB
 		}
+		origin https://www.{env.VOYO_TEST}:443/ {
+			ttl 1m
+			max_object 1MiB
+		}
 		transport http {
 			max_conns_per_host 9
 		}
@@ -151,6 +155,7 @@ func TestCaddyfileIsJSON(t *testing.T) {
 		"art": {"entries": 7, "memory": 2097152, "ttl": "2h", "override_ttl": "3h", "negative_ttl": 0, "max_age": "5m", "max_object": 1000000,
 			"disk": {"dir": "/var/cache/voyo.example", "size": 4294967296}},
 		"stream": {"max_age": 0, "disk": {"dir": "./relative/", "size": 1000000000}},
+		"origin": {"url": "https://www.voyo.example", "ttl": "1m", "max_object": 1048576},
 		"transport": {"protocol": "http", "max_conns_per_host": 9},
 		"public_url": "https://edge.voyo.example/base"
 	}`)
@@ -166,6 +171,6 @@ func TestCaddyfileIsJSON(t *testing.T) {
 func summary(h *Handler) string {
 	h.artPolicy.Admit = nil // functions can't be compared
 	rt := httpTransport(h.client.(*guardedTransport))
-	return fmt.Sprintf("%v %v %v %v %v %v %v %v %v %v %d/%d", len(h.resolvers), h.memoTTL, h.origins, h.EnforceOrigins,
-		h.rawIDs, h.lease.limits, h.places, h.artPolicy, h.streamPolicy, h.publicURL, rt.MaxConnsPerHost, rt.MaxIdleConnsPerHost)
+	return fmt.Sprintf("%v %v %v %v %v %v %v %v %v %v %v %v %d/%d", len(h.resolvers), h.memoTTL, h.origins, h.EnforceOrigins,
+		h.rawIDs, h.lease.limits, h.places, h.artPolicy, h.streamPolicy, h.origin, h.origin.policy, h.publicURL, rt.MaxConnsPerHost, rt.MaxIdleConnsPerHost)
 }

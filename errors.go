@@ -35,6 +35,10 @@ var (
 	errArt       = problem{http.StatusBadGateway, "Album art temporarily unavailable"}
 	errStream    = problem{http.StatusBadGateway, "VOYO stream temporarily unavailable"}
 	errSlow      = problem{http.StatusGatewayTimeout, "VOYO stream temporarily unavailable"}
+	errPage      = problem{http.StatusBadGateway, "VOYO page temporarily unavailable"}
+	errSlowPage  = problem{http.StatusGatewayTimeout, "VOYO page temporarily unavailable"}
+	errUpload    = problem{http.StatusBadRequest, "Request body could not be read"}
+	errTunnel    = problem{http.StatusNotImplemented, "VOYO edges do not tunnel"}
 )
 
 // problemOf returns what the client is told when an asset can't be had.

@@ -16,11 +16,15 @@ import (
 // the answer. Nobody receives it; nginx and Caddy's reverse proxy use it too.
 const statusClientGone = 499
 
-// ServeHTTP answers VOYO's requests and leaves all others to the next handler.
+// ServeHTTP answers VOYO's requests and leaves all others to the origin, or to the
+// next handler if there is none.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	at, ours := locate(r.URL)
-	if !ours {
+	switch {
+	case !ours && h.origin == nil:
 		return next.ServeHTTP(w, r)
+	case !ours:
+		return h.serveOrigin(w, r)
 	}
 	setCommonHeader(w.Header())
 	listed := h.origins.admit(w.Header(), r.Header)
@@ -89,8 +93,8 @@ func (h *Handler) serveArt(w http.ResponseWriter, r *http.Request, req request) 
 
 // conclude ends a request that the cache has answered, or could not answer.
 func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, req request, up *upstream, status cache.Status, err error) error {
+	setCacheStatus(r, status)
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	repl.Set("http.voyo.cache", string(status))
 	repl.Set("http.voyo.resolver", up.answeredBy())
 	switch {
 	case err == nil:

@@ -77,6 +77,7 @@ func newTestHandler(t *testing.T, resolvers ...resolver.Resolver) *Handler {
 		state: &state{
 			art:     cache.New(cache.Limits{Entries: 100, Memory: 1 << 20}),
 			streams: cache.New(cache.Limits{Memory: 4 << 20, Slice: 64 << 10}),
+			pages:   cache.New(cache.Limits{Memory: 1 << 20}),
 			memo:    resolver.NewMemo(100),
 			warming: newMarks(),
 			started: time.Now(),

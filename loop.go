@@ -17,6 +17,9 @@ var edgeID = rand.Text()
 // maxEdges is how many edges a request may pass. There are two or three tiers.
 const maxEdges = 8
 
+// loopEntry is this edge's in CDN-Loop.
+var loopEntry = edgeName + "; id=" + edgeID
+
 // edgeInfo is how an edge enters itself in CDN-Loop (RFC 8586, section 2): a
 // name that all edges share, so that other software knows them, and the edge's ID.
 var edgeInfo = regexp.MustCompile(`^` + edgeName + `; id=[A-Z2-7]{26}$`)
@@ -49,5 +52,5 @@ func passedEdges(header http.Header) []string {
 // the request, and the refusal would be remembered for everybody. A loop by way
 // of such software is cut all the same: it keeps our entry, and we know that.
 func cdnLoop(header http.Header) string {
-	return strings.Join(append(passedEdges(header), edgeName+"; id="+edgeID), ", ")
+	return strings.Join(append(passedEdges(header), loopEntry), ", ")
 }

@@ -28,17 +28,19 @@ const defaultLocationTTL = 4 * time.Hour
 
 // Handler is an edge node for VOYO. It answers VOYO's requests for streams and
 // covers: a track's ID is resolved to a place upstream, and what is there goes
-// to the client by way of a cache. All other requests go to the next handler.
+// to the client by way of a cache. All other requests go to the origin, or to the
+// next handler if there is none.
 //
 // The caches outlive a change of the configuration, as long as the new one
-// would fetch the same things: its resolvers and allowed upstreams are equal.
+// would fetch the same things: its resolvers, allowed upstreams and origin are equal.
 // Limits that were changed take effect as soon as the old configuration is gone.
 //
 // The placeholders `{env.*}` and `{file.*}` in origins, upstream hosts, the public
-// URL and the directories of disks are expanded once, when the configuration is
+// URL, the origin's URL and the directories of disks are expanded once, when the configuration is
 // loaded. One that stands for nothing is an error.
 //
-// These placeholders are set for each of VOYO's requests. The templates of
+// These placeholders are set for each of VOYO's requests; for those that go to the
+// origin it is `{http.voyo.cache}` alone. The templates of
 // resolvers and the handlers that come before this one, such as an access log,
 // can use them:
 //
@@ -74,8 +76,8 @@ type Handler struct {
 	// Lists the hosts that may be fetched from where an upstream's answer names
 	// them, in a URL or a redirect: exact, or `*.suffix`, either with or without
 	// a port. A CIDR allows a range of private addresses, which are refused
-	// otherwise. Hosts named in the configuration of a resolver need not be
-	// listed. Default: none.
+	// otherwise. Hosts named in the configuration of a resolver or of the origin
+	// need not be listed. Default: none.
 	AllowedUpstreams []string `json:"allowed_upstreams,omitempty"`
 
 	// Accepts source IDs besides VOYO IDs, as older players send them.
@@ -87,6 +89,10 @@ type Handler struct {
 
 	// Configures how streams are cached.
 	Stream *StreamConfig `json:"stream,omitempty"`
+
+	// Is asked for everything that is not one of VOYO's paths. Default: none, which
+	// leaves that to the next handler.
+	Origin *OriginConfig `json:"origin,omitempty"`
 
 	// Fetches from upstreams. Any transport of the reverse proxy works; only
 	// with `http`, over HTTP/1.1 or 2 and without a forward proxy, may hosts be
@@ -111,6 +117,7 @@ type Handler struct {
 	lease        *lease
 	state        *state
 	origins      originList
+	origin       *gateway // may be nil
 	artPolicy    cache.Policy
 	streamPolicy cache.Policy
 	publicURL    *url.URL // nil: taken from the request
@@ -148,6 +155,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := h.provisionOrigin(ctx, repl); err != nil {
+		return err
+	}
 	guard, err := resolver.NewGuard(h.trustedHosts(), upstreams)
 	if err != nil {
 		return fmt.Errorf("upstreams: %w", err)
@@ -164,7 +174,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.askForDisks(ctx); err != nil {
 		return err
 	}
-	h.lease = acquireState(stateKey(h.CaddyModule().ID, identities, upstreams), l)
+	h.lease = acquireState(stateKey(h.CaddyModule().ID, identities, upstreams, h.origin.String()), l)
 	h.state = h.lease.state
 	return nil
 }
@@ -223,6 +233,7 @@ func (h *Handler) provisionPolicies() (l limits, err error) {
 	if h.streamPolicy, err = stream.cachePolicy(); err != nil {
 		return limits{}, fmt.Errorf("stream: %w", err)
 	}
+	l.pages = cache.Limits{Memory: pagesMemory}
 	return l, nil
 }
 
@@ -246,13 +257,17 @@ func (h *Handler) provisionOrigins(repl *caddy.Replacer) error {
 	return err
 }
 
-// trustedHosts lists the hosts that the configuration of the resolvers names.
+// trustedHosts lists the hosts that the configuration of the resolvers and of the
+// origin names.
 func (h *Handler) trustedHosts() []string {
 	var hosts []string
 	for _, r := range h.resolvers {
 		if l, ok := r.Resolver.(resolver.HostLister); ok {
 			hosts = append(hosts, l.Hosts()...)
 		}
+	}
+	if h.origin != nil {
+		hosts = append(hosts, h.origin.hostPort())
 	}
 	return hosts
 }

@@ -170,7 +170,7 @@ func TestDefaults(t *testing.T) {
 		if got := fmt.Sprint(h.streamPolicy); got != wantStream {
 			t.Errorf("%s: stream policy is %s, want %s", settings, got, wantStream)
 		}
-		if want := (limits{cache.Limits{Entries: 500, Memory: 64 << 20}, cache.Limits{Memory: 256 << 20, Slice: cache.DefaultSlice}}); h.lease.limits != want {
+		if want := (limits{cache.Limits{Entries: 500, Memory: 64 << 20}, cache.Limits{Memory: 256 << 20, Slice: cache.DefaultSlice}, cache.Limits{Memory: 64 << 20}}); h.lease.limits != want {
 			t.Errorf("%s: limits are %+v, want %+v", settings, h.lease.limits, want)
 		}
 		if h.memoTTL != 4*time.Hour || !h.rawIDs || h.publicURL != nil {
@@ -198,7 +198,7 @@ func TestSettings(t *testing.T) {
 	if got := fmt.Sprint(h.streamPolicy); got != want {
 		t.Errorf("stream policy is %s, want %s", got, want)
 	}
-	if want := (limits{cache.Limits{Entries: 7, Memory: 2 << 20}, cache.Limits{Memory: 3 << 20, Slice: 64 << 10}}); h.lease.limits != want {
+	if want := (limits{cache.Limits{Entries: 7, Memory: 2 << 20}, cache.Limits{Memory: 3 << 20, Slice: 64 << 10}, cache.Limits{Memory: 64 << 20}}); h.lease.limits != want {
 		t.Errorf("limits are %+v, want %+v", h.lease.limits, want)
 	}
 	if h.memoTTL != 90*time.Minute || h.rawIDs || h.publicURL.String() != "https://edge.voyo.example/base" {
@@ -265,6 +265,26 @@ func TestInvalid(t *testing.T) {
 		{`"public_url": "https://edge.voyo.example?a=b"`, "public_url must not have"},
 		{`"public_url": "https://edge.voyo.example?"`, "public_url must not have"},
 		{`"public_url": "https://edge.voyo.example#top"`, "public_url must not have"},
+		{`"origin": {}`, "origin: url is required"},
+		{`"origin": {"url": "{env.VOYO_TEST_EMPTY}"}`, "origin: url: environment variable VOYO_TEST_EMPTY is not set"},
+		{`"origin": {"url": "www.voyo.example"}`, "origin: url must be an absolute http or https URL"},
+		{`"origin": {"url": "//www.voyo.example"}`, "origin: url must be an absolute http or https URL"},
+		{`"origin": {"url": "unix:///run/app"}`, "origin: url must be an absolute http or https URL"},
+		{`"origin": {"url": "ftp://u:sesame@www.voyo.example"}`, "origin: url must be an absolute http or https URL"},
+		{`"origin": {"url": "https://u:sesame@www.voyo.example:port"}`, "origin: url must be an absolute http or https URL"},
+		{`"origin": {"url": "https://:443"}`, "origin: url must be an absolute http or https URL"},
+		{`"origin": {"url": "https://www.voyo.example:99999"}`, "upstreams: "},
+		{`"origin": {"url": "https://u:sesame@www.voyo.example"}`, "origin: url must not have a user"},
+		{`"origin": {"url": "https://www.voyo.example/app"}`, "origin: url must not have"},
+		{`"origin": {"url": "https://www.voyo.example//"}`, "origin: url must not have"},
+		{`"origin": {"url": "https://www.voyo.example?"}`, "origin: url must not have"},
+		{`"origin": {"url": "https://www.voyo.example?sesame"}`, "origin: url must not have"},
+		{`"origin": {"url": "https://www.voyo.example/#sesame"}`, "origin: url must not have"},
+		{`"origin": {"url": "https://www.voyo.example", "ttl": "-1s"}`, "origin: ttl must not be negative"},
+		{`"origin": {"url": "https://www.voyo.example", "max_age": "-1s"}`, "origin: max_age must not be negative"},
+		{`"origin": {"url": "https://www.voyo.example", "max_object": -1}`, "origin: max_object must not be negative: -1"},
+		{`"origin": {"url": "https://www.voyo.example", "max_object": 67108865}`, "origin: max_object (67108865 bytes) exceeds the memory for pages (67108864 bytes)"},
+		{`"origin": {"url": "https://www.voyo.example", "memory": 1}`, `unknown field "memory"`},
 		{`"transport": {"protocol": "carrier_pigeon"}`, "loading transport: "},
 		{`"unheard_of": true`, `unknown field "unheard_of"`},
 		{`"art": {"unheard_of": true}`, `unknown field "unheard_of"`},
@@ -339,6 +359,7 @@ func TestPlaceholders(t *testing.T) {
 	h, _ := mustLoad(t, withResolver(`
 		"allowed_origins": ["https://{env.VOYO_TEST_DOMAIN}"],
 		"allowed_upstreams": ["*.{file.`+name+`}"],
+		"origin": {"url": "http://www.{env.VOYO_TEST_DOMAIN}"},
 		"public_url": "https://edge.{env.VOYO_TEST_DOMAIN}"`))
 	if !h.origins.has("https://voyo.example") {
 		t.Error("the origin is not allowed")
@@ -352,6 +373,9 @@ func TestPlaceholders(t *testing.T) {
 		"https://other.example/": false,
 		"https://media.example/": true,
 		"http://media.example/":  false, // the resolver's host, but not its port
+
+		"http://www.voyo.example/":      true,
+		"http://www.voyo.example:8080/": false,
 	} {
 		if _, err := guard.Check(mustURL(t, raw)); errors.Is(err, resolver.ErrForbidden) == allowed {
 			t.Errorf("%s: %v", raw, err)

@@ -39,7 +39,8 @@ const maxReadAhead = 64
 // Policy decides what is kept, for how long, and what clients are told.
 type Policy struct {
 	// How long an answer is fresh where the upstream does not say so.
-	// Default: `24h` for covers, `720h` for streams, also if zero.
+	// Default: `24h` for covers, `720h` for streams, also if zero; for the origin's
+	// pages a tenth of the time since they were last modified.
 	TTL caddy.Duration `json:"ttl,omitempty"`
 
 	// How long an answer is fresh, whatever the upstream says.
@@ -47,7 +48,7 @@ type Policy struct {
 	OverrideTTL caddy.Duration `json:"override_ttl,omitempty"`
 
 	// How long it is remembered that something does not exist.
-	// Default: `1m`. Zero means that it is not remembered.
+	// Default: `1m`, for the origin's pages `0`. Zero means that it is not remembered.
 	NegativeTTL *caddy.Duration `json:"negative_ttl,omitempty"`
 
 	// How long after it has become stale an answer may be used while it is confirmed
@@ -61,13 +62,14 @@ type Policy struct {
 	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
 
 	// How long clients may keep an answer without asking again: the max-age of
-	// the Cache-Control header that they are sent. Default: `1h`. Zero means
-	// that they ask every time.
+	// the Cache-Control header that they are sent. Default: `1h`, for the origin's
+	// pages what it says itself. Zero means that they ask every time.
 	MaxAge *caddy.Duration `json:"max_age,omitempty"`
 
 	// The size in bytes up to which an answer is kept; a larger one passes
 	// through. Default: for covers 10 MiB, or all the memory where that is less,
-	// which it may not exceed; for streams no bound. Also if zero.
+	// which it may not exceed; for streams no bound; for the origin's pages 16 MiB.
+	// Also if zero.
 	MaxObject int64 `json:"max_object,omitempty"`
 }
 

@@ -30,6 +30,7 @@ type state struct {
 	name    string // of the key, and of what is on a disk
 	art     *cache.Cache
 	streams *cache.Cache
+	pages   *cache.Cache // of the origin
 	memo    *resolver.Memo
 	warming *marks
 	started time.Time
@@ -85,6 +86,7 @@ func (s *state) close() {
 	s.memo.Close()
 	s.art.Close()
 	s.streams.Close()
+	s.pages.Close()
 }
 
 // lease is one handler's hold on a state, and the limits and disks which that
@@ -103,7 +105,7 @@ type lease struct {
 
 // limits are those of all the caches of a state.
 type limits struct {
-	art, streams cache.Limits
+	art, streams, pages cache.Limits
 }
 
 // acquireState returns a hold on the state for the key, which is made if there
@@ -115,6 +117,7 @@ func acquireState(key [sha256.Size]byte, l limits) *lease {
 			name:    hex.EncodeToString(key[:]),
 			art:     cache.New(l.art),
 			streams: cache.New(l.streams),
+			pages:   cache.New(l.pages),
 			memo:    resolver.NewMemo(memoEntries),
 			warming: newMarks(),
 			started: time.Now(),
@@ -178,6 +181,7 @@ func (s *state) detach(l *lease) {
 func (s *state) setLimits(l limits) {
 	s.art.SetLimits(l.art)
 	s.streams.SetLimits(l.streams)
+	s.pages.SetLimits(l.pages)
 }
 
 // setDisks leaves a cache alone that goes on with the same store.
@@ -199,11 +203,16 @@ func (s *state) disksInUse() disks {
 }
 
 // stateKey names the state of handlers that would fetch the same things. It is
-// a hash, because what identifies a resolver may have secrets in it.
-func stateKey(module caddy.ModuleID, resolvers, upstreams []string) [sha256.Size]byte {
+// a hash, because what identifies a resolver may have secrets in it. What is on disks
+// is named after it, so it has the origin's URL only if there is one, as it had not
+// before there were any.
+func stateKey(module caddy.ModuleID, resolvers, upstreams []string, origin string) [sha256.Size]byte {
 	upstreams = slices.Clone(upstreams)
 	slices.Sort(upstreams)
-	// strings can't fail to be marshaled
-	what, _ := json.Marshal([]any{module, resolvers, slices.Compact(upstreams)})
+	parts := []any{module, resolvers, slices.Compact(upstreams)}
+	if origin != "" {
+		parts = append(parts, origin)
+	}
+	what, _ := json.Marshal(parts) // strings can't fail to be marshaled
 	return sha256.Sum256(what)
 }

@@ -40,7 +40,7 @@ func fill(t *testing.T, s *state, covers int) int {
 }
 
 func TestStateLimits(t *testing.T) {
-	key := stateKey("test", []string{t.Name()}, nil)
+	key := stateKey("test", []string{t.Name()}, nil, "")
 	many, few := limits{art: cache.Limits{Entries: 10, Memory: 1000}}, limits{art: cache.Limits{Entries: 2, Memory: 1000}}
 
 	first := acquireState(key, many)
@@ -81,17 +81,18 @@ func release(t *testing.T, l *lease) {
 }
 
 func TestStateKey(t *testing.T) {
-	base := stateKey("m", []string{"a", "b"}, []string{"x", "y"})
-	if base != stateKey("m", []string{"a", "b"}, []string{"y", "x", "y"}) {
+	base := stateKey("m", []string{"a", "b"}, []string{"x", "y"}, "")
+	if base != stateKey("m", []string{"a", "b"}, []string{"y", "x", "y"}, "") {
 		t.Error("the order and number of allowed upstreams matter")
 	}
 	for what, other := range map[string][32]byte{
-		"module":              stateKey("n", []string{"a", "b"}, []string{"x", "y"}),
-		"order of resolvers":  stateKey("m", []string{"b", "a"}, []string{"x", "y"}),
-		"where strings end":   stateKey("m", []string{"ab"}, []string{"x", "y"}),
-		"where a list ends":   stateKey("m", []string{"a", "b", "x"}, []string{"y"}),
-		"number of resolvers": stateKey("m", []string{"a"}, []string{"x", "y"}),
-		"allowed upstreams":   stateKey("m", []string{"a", "b"}, []string{"x"}),
+		"module":              stateKey("n", []string{"a", "b"}, []string{"x", "y"}, ""),
+		"order of resolvers":  stateKey("m", []string{"b", "a"}, []string{"x", "y"}, ""),
+		"where strings end":   stateKey("m", []string{"ab"}, []string{"x", "y"}, ""),
+		"where a list ends":   stateKey("m", []string{"a", "b", "x"}, []string{"y"}, ""),
+		"number of resolvers": stateKey("m", []string{"a"}, []string{"x", "y"}, ""),
+		"allowed upstreams":   stateKey("m", []string{"a", "b"}, []string{"x"}, ""),
+		"origin":              stateKey("m", []string{"a", "b"}, []string{"x", "y"}, "z"),
 	} {
 		if other == base {
 			t.Errorf("%s: does not matter", what)
@@ -117,6 +118,9 @@ func TestSharedState(t *testing.T) {
 		{"other origins", fake(`}]}`), fake(`}], "allowed_origins": ["*"]}`), true},
 		{"other upstream", fake(`}]}`), `{"resolvers": [{"resolver": "fake", "upstream": "b.example:443"}]}`, false},
 		{"other allowed upstreams", fake(`}]}`), fake(`}], "allowed_upstreams": ["c.example"]}`), false},
+		{"an origin", fake(`}]}`), fake(`}], "origin": {"url": "https://www.example"}}`), false},
+		{"an origin, written otherwise", fake(`}], "origin": {"url": "https://www.example"}}`), fake(`}], "origin": {"url": "HTTPS://WWW.example:443/"}}`), true},
+		{"other policy of the origin", fake(`}], "origin": {"url": "https://www.example"}}`), fake(`}], "origin": {"url": "https://www.example", "ttl": "1h"}}`), true},
 		{"another resolver", fake(`}]}`), fake(`}, {"resolver": "fake"}]}`), false},
 		{"anonymous, written otherwise", anonymous(`{"a": 1, "b": 2}`), anonymous(`{"b":2, "a":1}`), true},
 		{"anonymous, other settings", anonymous(`{"a": 1}`), anonymous(`{"a": 2}`), false},

@@ -15,7 +15,7 @@ import (
 // planned names the subdirectives of later versions. They are refused by name,
 // so that nobody takes an option for granted that does nothing yet.
 var planned = []string{
-	"origin", "rate_limit", "signed_urls", "shield", "fleet",
+	"rate_limit", "signed_urls", "shield", "fleet",
 }
 
 // block holds what reads each subdirective of a block, by name. It is called

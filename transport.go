@@ -24,6 +24,9 @@ import (
 const (
 	defaultMaxConnsPerHost = 50
 	defaultHeaderTimeout   = 15 * time.Second
+
+	// an upstream that knows nothing of "Expect: 100-continue" gets the body then
+	defaultContinueTimeout = time.Second
 )
 
 // loadTransport loads the transport module and puts the guard before it.
@@ -89,6 +92,12 @@ func setTransportDefaults(rt *http.Transport, idleConnsSet bool) {
 	if rt.ResponseHeaderTimeout == 0 {
 		rt.ResponseHeaderTimeout = defaultHeaderTimeout
 	}
+	if rt.ExpectContinueTimeout == 0 {
+		rt.ExpectContinueTimeout = defaultContinueTimeout
+	}
+	// What is asked for is what the client understands, and what comes is what it is
+	// sent: net/http would ask for gzip by itself, and undo it.
+	rt.DisableCompression = true
 }
 
 // setsIdleConns tells whether a transport's configuration has a limit of its own

@@ -352,6 +352,20 @@ func TestTransportDefaults(t *testing.T) {
 	}
 }
 
+// What the client is sent is what the upstream sends, and the body waits until the
+// upstream wants it.
+func TestTransportManners(t *testing.T) {
+	for config, want := range map[string]time.Duration{
+		``: time.Second,
+		`{"protocol": "http", "compression": true, "expect_continue_timeout": "3s"}`: 3 * time.Second,
+	} {
+		rt := httpTransport(mustTransport(t, config, newGuard(t, nil, nil)))
+		if !rt.DisableCompression || rt.ExpectContinueTimeout != want {
+			t.Errorf("%s: compression off: %t, timeout %s", config, rt.DisableCompression, rt.ExpectContinueTimeout)
+		}
+	}
+}
+
 func TestTransportRefused(t *testing.T) {
 	for config, want := range map[string]string{
 		`{"protocol": "http", "tls": {"insecure_skip_verify": true}}`:         "certificate checks can't be disabled",

@@ -1,0 +1,73 @@
+package voyo
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/voyo-music/caddy-voyo/cache"
+)
+
+// What goes past the cache may be of interest to it all the same: it may change what
+// is kept, or be what later requests ask for.
+
+// maxKeptPost is how large, in bytes, the answer to a POST may be to be kept.
+const maxKeptPost = 1 << 20
+
+// invalidate has the cache forget what an answer says has changed (RFC 9111, section
+// 4.4).
+func (h *Handler) invalidate(method string, f *forwarding, resp *http.Response) {
+	if isSafe(method) || resp.StatusCode < 200 || resp.StatusCode > 399 {
+		return
+	}
+	h.state.pages.Invalidate(f.key())
+	for _, name := range []string{"Location", "Content-Location"} {
+		if key, ok := f.related(resp.Header.Get(name)); ok && key != f.key() {
+			h.state.pages.Invalidate(key)
+		}
+	}
+}
+
+// isSafe reports whether a request with the method changes nothing. Of a method that
+// is not known, it isn't.
+func isSafe(method string) bool {
+	return slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace}, method)
+}
+
+// keeping returns the body to pass on. That of an answer to a POST is given to the
+// cache as well, if the answer says that it is the page itself, and for how long it is
+// fresh (RFC 9110, section 9.3.3).
+func (h *Handler) keeping(method string, f *forwarding, resp *http.Response) io.ReadCloser {
+	key, same := f.related(resp.Header.Get("Content-Location"))
+	switch {
+	case method != http.MethodPost, resp.StatusCode != http.StatusOK, !same, key != f.key(), !statesFreshness(resp.Header):
+		return resp.Body
+	case resp.ContentLength < 0, resp.ContentLength > maxKeptPost:
+		return resp.Body
+	}
+	page := *resp
+	page.Header, page.Body, page.Request, page.Trailer = resp.Header.Clone(), http.NoBody, nil, nil
+	return &kept{
+		ReadCloser: resp.Body,
+		length:     int(resp.ContentLength),
+		done: func(body []byte) {
+			h.state.pages.Put(cache.Request{Key: key, Policy: &h.origin.policy, Header: f.header}, &page, body)
+		},
+	}
+}
+
+// statesFreshness reports whether an answer says itself how long it is fresh. Where a
+// CDN is told something of its own, that counts alone (RFC 9213).
+func statesFreshness(h http.Header) bool {
+	lines, ok := h["Cdn-Cache-Control"]
+	if !ok {
+		lines = h["Cache-Control"]
+	}
+	for _, directive := range listed(lines) {
+		if name, _, ok := strings.Cut(directive, "="); ok && (name == "max-age" || name == "s-maxage") {
+			return true
+		}
+	}
+	return !ok && h.Get("Expires") != ""
+}
