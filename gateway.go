@@ -166,6 +166,9 @@ func (w *relayWriter) WriteHeader(status int) {
 	for name, values := range w.header {
 		final[name] = slices.Concat(final[name], values)
 	}
+	if _, ok := final["Content-Type"]; !ok {
+		final["Content-Type"] = nil // or else net/http guesses, for whoever did not want to say
+	}
 	w.header = nil
 	if w.awaited != nil && !w.awaited.ended.Load() {
 		// what the client sends next may be the body as well as another request

@@ -18,11 +18,11 @@ import (
 
 func TestOriginPolicy(t *testing.T) {
 	for settings, want := range map[string]cache.Policy{
-		``: {MaxAge: -1, MaxObject: 16 << 20, Transparent: true},
+		``: {MaxAge: -1, MaxObject: 16 << 20, Gateway: true},
 		`, "ttl": "1m", "override_ttl": "2m", "negative_ttl": "3m", "max_age": 0, "max_object": 67108864,
 			"stale_while_revalidate": "4m", "stale_if_error": "5m"`: {
 			TTL: time.Minute, OverrideTTL: 2 * time.Minute, NegativeTTL: 3 * time.Minute, MaxObject: 64 << 20,
-			StaleWhileRevalidate: 4 * time.Minute, StaleIfError: 5 * time.Minute, Transparent: true,
+			StaleWhileRevalidate: 4 * time.Minute, StaleIfError: 5 * time.Minute, Gateway: true,
 		},
 	} {
 		h, _ := mustLoad(t, withResolver(`"origin": {"url": "https://www.example"`+settings+`}`))

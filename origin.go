@@ -88,7 +88,7 @@ func (o OriginConfig) cachePolicy() (cache.Policy, error) {
 	case p.MaxObject == 0:
 		p.MaxObject = maxPage
 	}
-	p.Transparent = true
+	p.Gateway = true
 	p.NegativeTTL = durationOr(o.NegativeTTL, 0)
 	p.MaxAge = durationOr(o.MaxAge, -1)
 	return p, nil

@@ -61,11 +61,11 @@ type Fetch func(ctx context.Context, header http.Header) (*http.Response, error)
 
 // Request is what the cache needs to know besides the HTTP request.
 type Request struct {
-	Key    string // names the object; where Policy.Transparent, the target URI
+	Key    string // names the object; where Policy.Gateway, the target URI
 	Policy *Policy
 	Fetch  Fetch
 
-	// Header is the client's, where Policy.Transparent: a stored answer is selected
+	// Header is the client's, where Policy.Gateway: a stored answer is selected
 	// by what it has of the fields that Vary names.
 	Header http.Header
 

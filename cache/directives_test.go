@@ -161,7 +161,7 @@ func FuzzDirectives(f *testing.F) {
 			}
 		}
 		h := http.Header{"Cache-Control": {s}, "Cdn-Cache-Control": {more}}
-		for _, p := range []*Policy{stalePolicy(), transparentPolicy()} {
+		for _, p := range []*Policy{stalePolicy(), gatewayPolicy()} {
 			l := p.freshness(http.StatusOK, h, time.Now())
 			if l.lifetime > longest || min(l.whileRevalidate, l.ifError) < 0 || max(l.whileRevalidate, l.ifError) > longest {
 				t.Errorf("%+v", l)

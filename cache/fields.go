@@ -25,12 +25,11 @@ func members(lines ...string) iter.Seq[string] {
 }
 
 // unstored are the fields that are not kept: those of one connection or of one
-// exchange (RFC 9111, section 3.1, and RFC 9110, section 7.6.1), those that say what
-// the cache itself knows of the body, and cookies, which are one client's.
+// exchange (RFC 9111, section 3.1, and RFC 9110, section 7.6.1), and cookies, which are
+// one client's.
 var unstored = []string{
 	"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 	"Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization",
-	"Content-Length",
 	"Set-Cookie",
 }
 
@@ -44,13 +43,19 @@ func storedHeader(h http.Header) http.Header {
 	for _, name := range unstored {
 		stored.Del(name)
 	}
-	// The cache cuts its own ranges. What can't be one means nothing (RFC 9110, section
-	// 14.4), and is the origin's like any other field.
-	if _, _, err := byterange.ParseContentRange(stored.Get("Content-Range")); err == nil || errors.Is(err, byterange.ErrUnsatisfied) {
-		stored.Del("Content-Range")
-	}
+	dropFraming(stored)
 	dropQualified(stored)
 	return stored
+}
+
+// dropFraming removes what the cache itself says of the bytes that it sends: it cuts
+// its own ranges. A Content-Range that can't be one means nothing (RFC 9110, section
+// 14.4), and is the origin's like any other field.
+func dropFraming(h http.Header) {
+	h.Del("Content-Length")
+	if _, _, err := byterange.ParseContentRange(h.Get("Content-Range")); err == nil || errors.Is(err, byterange.ErrUnsatisfied) {
+		h.Del("Content-Range")
+	}
 }
 
 // dropQualified removes the fields that a no-cache or private directive is about: a

@@ -17,7 +17,7 @@ import (
 // disk, for however many ask. Guarded by Cache.mu until done is closed.
 type flight struct {
 	key     string // by which others find it
-	target  string // of which it brings a response, where the policy is transparent
+	target  string // of which it brings a response, where the policy is a gateway's
 	born    uint64 // the generation in which it was launched
 	recall  bool   // from the disk; the next look-up uses what it has brought
 	slice   int64  // size in bytes that a new object's slices will have
@@ -50,7 +50,7 @@ func (c *Cache) launch(fl *flight, req Request, old *object, want byterange.Spec
 	if !fl.alone {
 		c.flights[fl.key] = fl
 	}
-	if req.Policy.Transparent {
+	if req.Policy.Gateway {
 		fl.target = req.Key
 		c.store.resources.launched(fl.target)
 	}
@@ -164,13 +164,13 @@ func (c *Cache) confirmed(fl *flight, req Request, a *answer, old *object, asked
 func (c *Cache) passOn(fl *flight, req Request, a *answer, old *object) {
 	fl.pass = true
 	c.store.marks.Add(fl.key, mark{until: time.Now().Add(passTime)})
-	if req.Policy.Transparent && !fl.leaderless && !fl.background {
+	if req.Policy.Gateway && !fl.leaderless && !fl.background {
 		fl.answer = a
 	} else {
 		a.close()
 	}
 	// A failure says nothing of what is stored (RFC 9111, section 4.3.3).
-	if old != nil && !(req.Policy.Transparent && a.StatusCode >= 500) {
+	if old != nil && !(req.Policy.Gateway && a.StatusCode >= 500) {
 		c.store.void(old)
 	}
 }
@@ -202,7 +202,7 @@ func (c *Cache) askOpening(
 			return nil, false, err
 		}
 	}
-	if a.StatusCode != http.StatusOK && (!req.Policy.Transparent || a.StatusCode == http.StatusNotModified) {
+	if a.StatusCode != http.StatusOK && (!req.Policy.Gateway || a.StatusCode == http.StatusNotModified) {
 		a.close()
 		return nil, false, fmt.Errorf("%w: status %d to a plain request", ErrBadAnswer, a.StatusCode)
 	}
@@ -223,7 +223,7 @@ func (c *Cache) keepable(fl *flight, req Request, a *answer) bool {
 	if a.sealed || !req.Policy.storable(req.Header, a.Response, a.size) {
 		return false
 	}
-	if a.StatusCode == http.StatusPartialContent && req.Policy.Transparent {
+	if a.StatusCode == http.StatusPartialContent && req.Policy.Gateway {
 		// The range is the client's, and not one of slices.
 		if fl.slice = a.sliceSize(fl.slice); fl.slice == 0 {
 			return false
@@ -288,7 +288,7 @@ func (c *Cache) openingHeader(fl *flight, req Request, old *object, want byteran
 	default:
 		h = make(http.Header)
 		asked := openingRange
-		if req.Policy.Transparent {
+		if req.Policy.Gateway {
 			asked = gatewayRange
 		}
 		if r := asked(want, fl.slice, int64(req.Policy.ReadAhead)); r != "" {
@@ -320,7 +320,7 @@ func openingRange(want byterange.Spec, slice, ahead int64) string {
 	return byterange.Header(r)
 }
 
-// gatewayRange is openingRange for a transparent policy: a range within the first
+// gatewayRange is openingRange for a gateway: a range within the first
 // slice, or at the end and as small, goes to the upstream as it is. The page that it
 // is of may be no larger, and what answers may be a program that was written for
 // the client's range.

@@ -34,7 +34,7 @@ func (t *transaction) forward(w http.ResponseWriter, r *http.Request) (Status, e
 	}
 	policy, head := t.req.Policy, r.Method == http.MethodHead
 	p := &response{w: w, status: a.StatusCode, header: a.Header.Clone(), outcome: &t.outcome, annotate: t.req.Annotate}
-	if policy.Transparent {
+	if policy.Gateway {
 		err = p.relay(a, head)
 	} else {
 		p.header = clientHeader(a.Header, policy)
@@ -53,8 +53,8 @@ func (t *transaction) askAlone(r *http.Request) (*answer, error) {
 		context.AfterFunc(r.Context(), func() { a.cancel(context.Cause(r.Context())) })
 		return a, nil
 	}
-	if t.req.Policy.Transparent {
-		return t.askTransparent(r)
+	if t.req.Policy.Gateway {
+		return t.askGateway(r)
 	}
 	header := forwardHeader(r)
 	if t.req.Policy.Admit != nil { // it has to see the beginning
@@ -64,8 +64,8 @@ func (t *transaction) askAlone(r *http.Request) (*answer, error) {
 	return ask(r.Context(), t.req, t.req.Fetch, header)
 }
 
-// askTransparent asks as the client did.
-func (t *transaction) askTransparent(r *http.Request) (*answer, error) {
+// askGateway asks as the client did.
+func (t *transaction) askGateway(r *http.Request) (*answer, error) {
 	fetch := t.req.Fetch
 	if r.Method == http.MethodHead {
 		fetch = t.req.Head

@@ -33,7 +33,7 @@ func (p *Policy) freshness(status int, h http.Header, arrived time.Time) freshne
 	}
 	// An answer that was never fresh is not one that has become stale: a gateway does
 	// not use it again unless the upstream says so.
-	if f.lifetime > 0 || !p.Transparent {
+	if f.lifetime > 0 || !p.Gateway {
 		f.whileRevalidate, f.ifError = p.StaleWhileRevalidate, p.StaleIfError
 	}
 	if stated, ok := d.seconds("stale-while-revalidate"); ok {
@@ -50,7 +50,7 @@ func (p *Policy) freshness(status int, h http.Header, arrived time.Time) freshne
 // of media, it is about the answer.
 func (p *Policy) mustConfirm(d directives) bool {
 	_, there := d["no-cache"]
-	return d.has("no-cache") || there && !p.Transparent
+	return d.has("no-cache") || there && !p.Gateway
 }
 
 // lifetime returns how long an answer with the directives is fresh.
@@ -64,7 +64,7 @@ func (p *Policy) lifetime(status int, d directives, targeted bool, h http.Header
 	}
 	switch {
 	case ok:
-	case !p.Transparent:
+	case !p.Gateway:
 		return p.TTL
 	default:
 		stated = p.assumed(status, d, h, arrived)

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// TestTransparentFreshness says for how long a gateway uses what it keeps (RFC 9111,
+// TestGatewayFreshness says for how long a gateway uses what it keeps (RFC 9111,
 // section 4.2).
-func TestTransparentFreshness(t *testing.T) {
+func TestGatewayFreshness(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	ago := func(d time.Duration) string { return now.Add(-d).Format(http.TimeFormat) }
 	operator := func(p *Policy) {
@@ -54,7 +54,7 @@ func TestTransparentFreshness(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p := transparentPolicy()
+			p := gatewayPolicy()
 			if tt.change != nil {
 				tt.change(p)
 			}
@@ -86,7 +86,7 @@ func TestExpires(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			for _, p := range []*Policy{transparentPolicy(), policy()} {
+			for _, p := range []*Policy{gatewayPolicy(), policy()} {
 				if got := p.freshness(200, tt.header, now).lifetime; got != tt.want {
 					t.Errorf("%v, want %v", got, tt.want)
 				}
@@ -198,11 +198,11 @@ func FuzzDates(f *testing.F) {
 		if a := initialAge(h, now); a < 0 || a > longest {
 			t.Errorf("age %v", a)
 		}
-		if l := transparentPolicy().freshness(200, h, now).lifetime; l > longest || l < -longest {
+		if l := gatewayPolicy().freshness(200, h, now).lifetime; l > longest || l < -longest {
 			t.Errorf("lifetime %v", l)
 		}
 		h.Del("Expires")
-		if l := transparentPolicy().freshness(200, h, now).lifetime; l > maxHeuristic || l < -longest {
+		if l := gatewayPolicy().freshness(200, h, now).lifetime; l > maxHeuristic || l < -longest {
 			t.Errorf("assumed lifetime %v", l)
 		}
 	})

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// page is a cache with a transparent policy in front of a handler that is called in
+// page is a cache with a gateway's policy in front of a handler that is called in
 // the same process.
 type page struct {
 	c       *Cache
@@ -25,7 +25,7 @@ type page struct {
 }
 
 func newPage(t testing.TB, h http.HandlerFunc) *page {
-	return &page{c: newTest(t, Limits{Memory: 1 << 20, Slice: 4096}), policy: Policy{Transparent: true, MaxAge: -1}, handler: h}
+	return &page{c: newTest(t, Limits{Memory: 1 << 20, Slice: 4096}), policy: Policy{Gateway: true, MaxAge: -1}, handler: h}
 }
 
 func (p *page) get(ctx context.Context, fields ...string) string {
@@ -271,7 +271,7 @@ func TestGatewayConnection(t *testing.T) {
 			out.Header = header
 			return transport.RoundTrip(out)
 		}
-		policy := &Policy{Transparent: true, MaxAge: -1}
+		policy := &Policy{Gateway: true, MaxAge: -1}
 		if _, err := c.Serve(w, r, Request{Key: r.URL.String(), Policy: policy, Header: r.Header, Fetch: fetch}); err != nil {
 			t.Error(err)
 		}

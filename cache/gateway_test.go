@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// gateway is a cache with a transparent policy in front of an origin that answers as
+// gateway is a cache with a gateway's policy in front of an origin that answers as
 // the test says.
 type gateway struct {
 	t      testing.TB
@@ -27,7 +27,7 @@ type gateway struct {
 }
 
 func newGateway(t testing.TB) *gateway {
-	return &gateway{t: t, c: newTest(t, Limits{Memory: 1 << 20, Slice: 4096}), policy: Policy{Transparent: true, MaxAge: -1}}
+	return &gateway{t: t, c: newTest(t, Limits{Memory: 1 << 20, Slice: 4096}), policy: Policy{Gateway: true, MaxAge: -1}}
 }
 
 // fields parses "Name: value | Name: value". What begins with = is the body.
@@ -123,7 +123,7 @@ func (g *gateway) do(s step) {
 	}
 }
 
-// TestGateway plays requests to a cache with a transparent policy, and what it makes
+// TestGateway plays requests to a cache with a gateway's policy, and what it makes
 // of the origin's answers.
 func TestGateway(t *testing.T) {
 	const hour, day = time.Hour, 24 * time.Hour

@@ -21,9 +21,9 @@ type interim struct {
 }
 
 // relayInterims returns a context in which a flight's interim responses are kept for
-// its waiters to pass on, if the policy is transparent.
+// its waiters to pass on, if the policy is a gateway's.
 func (c *Cache) relayInterims(ctx context.Context, fl *flight, req Request) context.Context {
-	if !req.Policy.Transparent {
+	if !req.Policy.Gateway {
 		return ctx
 	}
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{

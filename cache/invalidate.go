@@ -9,7 +9,7 @@ import (
 
 // Invalidate makes all that is stored for a target URI, and all that is being fetched
 // for it, of no use to requests that come later (RFC 9111, section 4.4). It is for
-// transparent policies.
+// gateways.
 func (c *Cache) Invalidate(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -17,7 +17,7 @@ func (c *Cache) Invalidate(key string) {
 }
 
 // Put stores an answer that has come by another way than a Fetch, if its policy,
-// which is a transparent one, lets it be stored. body is all of its content. What is
+// which is a gateway's, lets it be stored. body is all of its content. What is
 // asked for after Put has returned can be answered with it.
 func (c *Cache) Put(req Request, resp *http.Response, body []byte) {
 	answer := *resp

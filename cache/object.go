@@ -58,10 +58,11 @@ func newObject(req Request, a *answer, asked time.Time) (o *object, full http.He
 	o.header = a.Header.Clone()
 	o.setFreshness(req.Policy, asked) // by all fields: some are not stored
 	full = o.header
-	if req.Policy.Transparent {
+	if req.Policy.Gateway {
 		o.header = storedHeader(full)
+		dropFraming(full)
 	}
-	if o.status == http.StatusOK && (!req.Policy.Transparent || isStrong(o.header.Get("Etag")) || isStrongDate(o.header)) {
+	if o.status == http.StatusOK && (!req.Policy.Gateway || isStrong(o.header.Get("Etag")) || isStrongDate(o.header)) {
 		o.validator = newValidator(o.header, o.size)
 	} else {
 		o.validator.size = o.size
@@ -71,7 +72,7 @@ func newObject(req Request, a *answer, asked time.Time) (o *object, full http.He
 
 // verifiable reports whether the upstream can be asked if the object still is good.
 func (o *object) verifiable(p *Policy) bool {
-	if !p.Transparent {
+	if !p.Gateway {
 		return o.resumable()
 	}
 	return o.status == http.StatusOK && (o.header.Get("Etag") != "" || o.header.Get("Last-Modified") != "")
@@ -82,7 +83,7 @@ func (o *object) verifiable(p *Policy) bool {
 func (o *object) preconditions(p *Policy) http.Header {
 	h := make(http.Header)
 	etag := o.validator.etag
-	if p.Transparent { // a weak one will do for what is not to be resumed
+	if p.Gateway { // a weak one will do for what is not to be resumed
 		etag = o.header.Get("Etag")
 	}
 	if etag != "" {
@@ -106,7 +107,7 @@ func (o *object) confirmedBy(h http.Header) bool {
 // refresh updates the object's header and freshness with those of a 304 (RFC
 // 9111, section 4.3.4). The caller holds Cache.mu.
 func (o *object) refresh(h http.Header, p *Policy, now time.Time) {
-	if !p.Transparent { // the type may be the cache's own finding
+	if !p.Gateway { // the type may be the cache's own finding
 		h = h.Clone()
 		h.Del("Content-Type")
 	}

@@ -98,7 +98,7 @@ func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, er
 
 	o, key := c.store.find(t.req)
 	m, marked := c.store.mark(key, now)
-	alone := t.req.Policy.Transparent && !m.tooLarge && (marked || t.req.Header.Get("Authorization") != "")
+	alone := t.req.Policy.Gateway && !m.tooLarge && (marked || t.req.Header.Get("Authorization") != "")
 	if marked && !alone {
 		t.pass = m.err == nil
 		t.outcome = outcome{hit: !t.pass, bypass: t.pass, ttl: m.until.Sub(now)}
@@ -158,7 +158,7 @@ func (t *transaction) land(fl *flight, want byterange.Spec) (done bool, err erro
 		return true, t.fallBack(fl, want, time.Now())
 	}
 	if fl.pass {
-		if t.req.Policy.Transparent && t.outcome.collapsed {
+		if t.req.Policy.Gateway && t.outcome.collapsed {
 			return false, nil // it is another's: from now on each asks alone
 		}
 		t.own, fl.answer = fl.answer, nil
@@ -171,7 +171,7 @@ func (t *transaction) land(fl *flight, want byterange.Spec) (done bool, err erro
 		return false, nil
 	}
 	t.obj, t.stored = fl.obj, false
-	if t.req.Policy.Transparent && !t.outcome.collapsed {
+	if t.req.Policy.Gateway && !t.outcome.collapsed {
 		t.full = fl.header
 	}
 	t.outcome.stored, t.outcome.revalidated = true, fl.revalidated
@@ -181,7 +181,7 @@ func (t *transaction) land(fl *flight, want byterange.Spec) (done bool, err erro
 // mayShare reports whether what a flight has brought may be used for this request, too,
 // if that is not the one that it was launched for. The caller holds c.mu.
 func (t *transaction) mayShare(fl *flight) bool {
-	if !t.req.Policy.Transparent || !t.outcome.collapsed {
+	if !t.req.Policy.Gateway || !t.outcome.collapsed {
 		return true
 	}
 	return fl.obj.selects(t.req) && fl.obj.fresh(time.Now())

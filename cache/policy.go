@@ -8,7 +8,7 @@ import (
 
 // Policy decides what is kept, for how long, and what clients are told.
 type Policy struct {
-	TTL         time.Duration // freshness where the upstream states none; if Transparent, not of errors
+	TTL         time.Duration // freshness where the upstream states none; if Gateway, not of errors
 	OverrideTTL time.Duration // freshness whatever the upstream states; 0 means that the upstream's counts
 	NegativeTTL time.Duration // how long ErrNotFound is remembered, and the TTL of 404 and 410; 0 means not at all
 	MaxAge      time.Duration // max-age of the Cache-Control that clients are sent; below 0: they are sent the upstream's
@@ -25,12 +25,12 @@ type Policy struct {
 	// is not read ahead of.
 	ReadAhead int
 
-	// Transparent says that answers are the upstream's own, as a gateway passes them
+	// Gateway says that answers are the upstream's own, as a gateway passes them
 	// on (RFC 9110, section 3.7): whatever their status, they are stored and selected
 	// by HTTP's rules (RFC 9111), with all of their header. Otherwise the cache speaks
 	// for the upstream: it stores 200 and 206 alone, whatever the client's header, and
 	// of the answers' header what players need.
-	Transparent bool
+	Gateway bool
 
 	// Admit inspects the first bytes of an object, up to SniffLen of them, before
 	// any of it is sent. It may correct the header, and returns an error to refuse
@@ -61,7 +61,7 @@ func (p *Policy) storable(request http.Header, resp *http.Response, size int64) 
 func (p *Policy) mayStore(request http.Header, status int, h http.Header, arrived time.Time) bool {
 	d, targeted := responseDirectives(h)
 	switch {
-	case !p.Transparent:
+	case !p.Gateway:
 		return p.mayStoreMedia(d, h)
 	case !isStorable(status) || !isForAll(d, request, h):
 		return false
@@ -121,7 +121,7 @@ func (p *Policy) isOfUse(status int, h http.Header, arrived time.Time) bool {
 // overrides reports whether the operator has the last word about answers with a status.
 // About what is not there or failed, he does not.
 func (p *Policy) overrides(status int) bool {
-	return p.OverrideTTL > 0 && (!p.Transparent || status < 400 && byDefault(status))
+	return p.OverrideTTL > 0 && (!p.Gateway || status < 400 && byDefault(status))
 }
 
 // isStorable reports whether answers with a status are stored as such: it is final,

@@ -213,8 +213,8 @@ func TestNotModifiedMayForbidToStore(t *testing.T) {
 	})
 }
 
-// transparentPolicy is that of a gateway whose operator says nothing of freshness.
-func transparentPolicy() *Policy { return &Policy{Transparent: true, MaxAge: -1} }
+// gatewayPolicy is that of a gateway whose operator says nothing of freshness.
+func gatewayPolicy() *Policy { return &Policy{Gateway: true, MaxAge: -1} }
 
 // answerHeader makes a header of "Name: value" lines.
 func answerHeader(lines ...string) http.Header {
@@ -226,8 +226,8 @@ func answerHeader(lines ...string) http.Header {
 	return h
 }
 
-// TestTransparentStores says what a gateway keeps (RFC 9111, section 3).
-func TestTransparentStores(t *testing.T) {
+// TestGatewayStores says what a gateway keeps (RFC 9111, section 3).
+func TestGatewayStores(t *testing.T) {
 	const fresh, etag = "Cache-Control: max-age=60", `Etag: "a"`
 	plain, authorized := http.Header{}, answerHeader("Authorization: Basic x")
 	override := func(p *Policy) { p.OverrideTTL = hour }
@@ -300,7 +300,7 @@ func TestTransparentStores(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p := transparentPolicy()
+			p := gatewayPolicy()
 			if tt.change != nil {
 				tt.change(p)
 			}

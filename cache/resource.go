@@ -10,7 +10,7 @@ import (
 // are remembered of a target URI.
 const maxVaries = 4
 
-// resource is what is known of a target URI whose policy is transparent.
+// resource is what is known of a target URI whose policy is a gateway's.
 type resource struct {
 	// varies are the fields that the Vary of its stored responses names, the latest
 	// first. A URI can have responses with different ones, such as pages and errors.
@@ -97,7 +97,7 @@ func variant(req Request, names []string) string {
 // find returns the response that the request selects, nil if there is none, and the
 // key that one which is fetched for it is expected to have.
 func (s *store) find(req Request) (o *object, key string) {
-	if !req.Policy.Transparent {
+	if !req.Policy.Gateway {
 		return s.get(req.Key), req.Key
 	}
 	res, ok := s.resources.known.Get(req.Key)

@@ -22,7 +22,7 @@ import (
 func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) (Status, error) {
 	t := &transaction{c: c, req: req, headOnly: r.Method == http.MethodHead, sendfile: canSendfile(w, r)}
 	defer t.close()
-	if req.Policy.Transparent {
+	if req.Policy.Gateway {
 		t.tell = teller(w, r)
 	}
 	specs, want := wanted(r)
@@ -99,6 +99,9 @@ func (p *response) begin() {
 	}
 	p.sent = true
 	maps.Copy(p.w.Header(), p.header)
+	if _, ok := p.w.Header()["Content-Type"]; !ok {
+		p.w.Header()["Content-Type"] = nil // or else net/http guesses, for whoever did not want to say
+	}
 	if p.outcome != nil {
 		p.w.Header().Add("Cache-Status", p.outcome.String()) // behind what caches on the way have entered (RFC 9211, section 2)
 	}
@@ -237,12 +240,10 @@ func (t *transaction) prepare(p *response, r *http.Request) (size int64, v verdi
 	size, p.status = o.size, o.status
 	t.c.mu.Unlock()
 
-	p.header = clientHeader(stored, t.req.Policy)
 	if t.full != nil {
-		p.header = clientHeader(t.full, t.req.Policy)
-		p.header.Del("Content-Length")
-		p.header.Del("Content-Range")
+		stored = t.full
 	}
+	p.header = clientHeader(stored, t.req.Policy)
 	// It says that the upstream was not asked for this request (RFC 9111, section 5.1).
 	if t.stored || stored.Get("Age") != "" {
 		p.header.Set("Age", strconv.FormatInt(int64(age/time.Second), 10))
@@ -256,7 +257,7 @@ func (t *transaction) prepare(p *response, r *http.Request) (size int64, v verdi
 // clientHeader returns the fields of a stored or a forwarded answer that clients
 // are sent.
 func clientHeader(upstream http.Header, policy *Policy) (h http.Header) {
-	if policy.Transparent {
+	if policy.Gateway {
 		h = upstream.Clone()
 	} else {
 		h = make(http.Header, 12)

@@ -17,7 +17,7 @@ type store struct {
 	memory  *memory // complete slices, of objects in the store
 	marks   *simplelru.LRU[string, mark]
 
-	resources *resources // of transparent policies
+	resources *resources // of gateways
 
 	bytes int64 // of bodies: complete slices, and what fills have allocated
 
@@ -101,7 +101,7 @@ func (s *store) mark(key string, now time.Time) (mark, bool) {
 // put makes o the object of its key, in the place of another version. One that was
 // invalidated before it came is of use to its present readers alone.
 func (s *store) put(req Request, o *object) {
-	if req.Policy.Transparent && !s.claimVariant(req, o) {
+	if req.Policy.Gateway && !s.claimVariant(req, o) {
 		o.void, o.gone = true, true
 		return
 	}

@@ -82,12 +82,12 @@ func ask(ctx context.Context, req Request, fetch Fetch, header http.Header) (*an
 	}
 	a.Response = resp
 	a.part, err = bodyPart(resp, header.Get("Range"))
-	if err == nil && !req.Policy.Transparent && !isOfObject(resp.StatusCode) {
+	if err == nil && !req.Policy.Gateway && !isOfObject(resp.StatusCode) {
 		err = fmt.Errorf("%w: status %d", ErrBadAnswer, resp.StatusCode)
 	}
 	switch {
-	case err == nil && (!req.Policy.Transparent || resp.StatusCode != http.StatusRequestedRangeNotSatisfiable):
-	case req.Policy.Transparent: // it is for the client to judge
+	case err == nil && (!req.Policy.Gateway || resp.StatusCode != http.StatusRequestedRangeNotSatisfiable):
+	case req.Policy.Gateway: // it is for the client to judge
 		a.part, a.sealed = part{0, resp.ContentLength, -1}, true
 	default:
 		a.close()
