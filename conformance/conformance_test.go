@@ -1,7 +1,3 @@
-//go:build conformance
-
-// There is no origin to test yet; with it the tag goes.
-
 package conformance
 
 import (
