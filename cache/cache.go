@@ -69,6 +69,10 @@ type Request struct {
 	// by what it has of the fields that Vary names.
 	Header http.Header
 
+	// Permit is called before the upstream is asked on behalf of this request, which its
+	// error refuses; what others have asked for is free. It must not block. May be nil.
+	Permit func() error
+
 	// Head is a Fetch that asks for the header alone. Without it, a HEAD that is not
 	// answered out of the cache is Fetch's, for one byte.
 	Head Fetch

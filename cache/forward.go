@@ -53,6 +53,9 @@ func (t *transaction) askAlone(r *http.Request) (*answer, error) {
 		context.AfterFunc(r.Context(), func() { a.cancel(context.Cause(r.Context())) })
 		return a, nil
 	}
+	if err := t.permit(); err != nil {
+		return nil, err
+	}
 	if t.req.Policy.Gateway {
 		return t.askGateway(r)
 	}

@@ -3,6 +3,7 @@ package cache
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -89,5 +90,31 @@ func TestSeveralRangesPassThrough(t *testing.T) {
 	resp, status, err := get(t, newTest(t, Limits{}), req, "Range", "bytes=0-9,5000-5009")
 	if err != nil || status != Pass || resp.StatusCode != 200 || !bytes.Equal(read(t, resp), body) {
 		t.Errorf("%d, %s, %v", resp.StatusCode, status, err)
+	}
+}
+
+// TestPermit refuses requests for which the upstream would be asked, and no others.
+func TestPermit(t *testing.T) {
+	c := newTest(t, Limits{Memory: 1 << 20, Slice: 4096})
+	o := newOrigin(content(1, 3000))
+	refused := errors.New("refused")
+	calls := 0
+	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch, Permit: func() error { calls++; return refused }}
+	if _, status, err := get(t, c, req); status != Failed || !errors.Is(err, refused) || o.count() != 0 || calls != 1 {
+		t.Errorf("%s, %v; %d requests, asked %d times", status, err, o.count(), calls)
+	}
+	allowed := req
+	allowed.Permit = nil
+	if _, status, err := get(t, c, allowed); status != Miss || err != nil {
+		t.Errorf("%s, %v", status, err)
+	}
+	if _, status, err := get(t, c, req); status != Hit || err != nil || calls != 1 {
+		t.Errorf("a hit: %s, %v; asked %d times", status, err, calls)
+	}
+	req.Policy = &Policy{MaxObject: 1}
+	req.Key = "large"
+	req.Permit = func() error { calls++; return nil }
+	if _, status, err := get(t, c, req); status != Pass || err != nil || calls != 2 {
+		t.Errorf("what can't be kept: %s, %v; asked %d times", status, err, calls-1)
 	}
 }

@@ -50,6 +50,7 @@ type transaction struct {
 	own  *answer       // to this request alone: obj is nil
 	tell func(interim) // passes interim responses on; nil if none are to be expected
 
+	permitted  bool  // Permit has been called
 	headOnly   bool  // none of the bytes is wanted
 	sendfile   bool  // the kernel copies from files to the client
 	outlived   *fill // has failed while the transaction had enough to go on
@@ -122,11 +123,23 @@ func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, er
 	case o == nil && recalled == nil && c.store.mayRecall(key):
 		fl = c.recall(key)
 	default:
+		if err := t.permit(); err != nil {
+			return nil, err
+		}
 		fl = &flight{key: key, alone: alone}
 		c.launch(fl, t.req, o, want)
 	}
 	fl.waiters++
 	return fl, nil
+}
+
+// permit asks, once, whether the upstream may be asked on behalf of this request.
+func (t *transaction) permit() error {
+	if t.permitted || t.req.Permit == nil {
+		return nil
+	}
+	t.permitted = true
+	return t.req.Permit()
 }
 
 // take uses what is stored, and reports whether it may. The caller holds c.mu.
