@@ -118,6 +118,8 @@ type Cache struct {
 	cancel context.CancelCauseFunc
 	work   sync.WaitGroup // the exchanges
 
+	purging sync.Mutex // held while what is purged is noted on disk
+
 	mu        sync.Mutex // guards all below, and every object and fill
 	store     *store
 	flights   map[string]*flight // openings under way, by key
@@ -185,7 +187,7 @@ func (c *Cache) Peek(ctx context.Context, key string) (Info, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o, ok := c.store.objects.Peek(key)
-	if !ok || !o.fresh(time.Now()) {
+	if !ok || !c.store.valid(o) || !o.fresh(time.Now()) {
 		return Info{}, false
 	}
 	return Info{Size: o.size, Head: o.head()}, true

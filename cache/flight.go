@@ -16,14 +16,16 @@ import (
 // flight is the opening of an object, by one request to its upstream or from the
 // disk, for however many ask. Guarded by Cache.mu until done is closed.
 type flight struct {
-	key     string // by which others find it
-	target  string // of which it brings a response, where the policy is a gateway's
-	born    uint64 // the generation in which it was launched
-	recall  bool   // from the disk; the next look-up uses what it has brought
-	slice   int64  // size in bytes that a new object's slices will have
-	done    chan struct{}
-	ended   bool // done is closed
-	waiters int  // that have not left
+	key      string // by which others find it
+	target   string // of which it brings a response, where the policy is a gateway's
+	born     uint64 // the generation in which it was launched
+	stamp    uint64 // of the latest purge at that time
+	recall   bool   // from the disk; the next look-up uses what it has brought
+	slice    int64  // size in bytes that a new object's slices will have
+	done     chan struct{}
+	ended    bool // done is closed
+	outdated bool // what it brings was purged
+	waiters  int  // that have not left
 
 	obj         *object
 	header      http.Header // of the answer that has brought obj, with all that is not stored; for whom it was asked for
@@ -46,7 +48,8 @@ type flight struct {
 // launch starts a flight. old is what is stored, if anything is. The caller holds
 // c.mu.
 func (c *Cache) launch(fl *flight, req Request, old *object, want byterange.Spec) {
-	fl.slice, fl.done, fl.born = c.store.limits.Slice, make(chan struct{}), c.store.resources.generation
+	fl.slice, fl.done = c.store.limits.Slice, make(chan struct{})
+	fl.born, fl.stamp = c.store.resources.generation, c.store.purges.latest
 	if !fl.alone {
 		c.flights[fl.key] = fl
 	}
@@ -239,7 +242,7 @@ func (c *Cache) keepable(fl *flight, req Request, a *answer) bool {
 func (c *Cache) take(fl *flight, req Request, a *answer, old *object, asked time.Time) {
 	err := a.admit(req.Policy)
 	o, full := newObject(req, a, asked)
-	o.born = fl.born
+	o.born, o.stamp = fl.born, fl.stamp
 	f := &fill{o: o, req: req, end: a.end}
 	c.arrive(fl, func() {
 		if err != nil {
@@ -263,7 +266,7 @@ func (c *Cache) take(fl *flight, req Request, a *answer, old *object, asked time
 		if old != nil { // which may have left the memory meanwhile, but not the disk
 			c.store.void(old)
 		}
-		c.store.put(req, o)
+		c.store.put(req, fl, o)
 	})
 	if err != nil {
 		a.close()

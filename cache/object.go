@@ -15,6 +15,9 @@ import (
 type object struct {
 	key       string
 	born      uint64 // the generation in which it was asked for
+	stamp     uint64 // it was not purged by this one and earlier ones
+	checked   uint64 // the latest purge when it was last found out if it was purged
+	purged    bool   // was it?
 	status    int
 	header    http.Header // stored fields; replaced, never changed
 	validator validator
@@ -111,7 +114,7 @@ func (o *object) refresh(h http.Header, p *Policy, now time.Time) {
 		h = h.Clone()
 		h.Del("Content-Type")
 	}
-	o.header = updatedHeader(o.header, h)
+	o.header, o.checked = updatedHeader(o.header, h), 0 // the tags may be others
 	o.setFreshness(p, now)
 }
 

@@ -105,7 +105,7 @@ func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, er
 		t.outcome = outcome{hit: !t.pass, bypass: t.pass, ttl: m.until.Sub(now)}
 		return nil, m.err
 	}
-	if o == nil && recalled != nil && recalled.obj.onlyForgotten() {
+	if o == nil && recalled != nil && recalled.obj.onlyForgotten() && c.store.valid(recalled.obj) {
 		o = recalled.obj
 	}
 	if o != nil && t.take(o, want, now) {
@@ -118,7 +118,7 @@ func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, er
 	}
 	fl := c.flights[key]
 	switch {
-	case fl != nil && !alone && fl.born >= c.store.resources.since(t.req.Key):
+	case fl != nil && !alone && c.joinable(fl, t.req):
 		t.outcome.collapsed = true
 	case o == nil && recalled == nil && c.store.mayRecall(key):
 		fl = c.recall(key)
@@ -131,6 +131,13 @@ func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, er
 	}
 	fl.waiters++
 	return fl, nil
+}
+
+// joinable reports whether what a flight will bring can be of use to a request that
+// comes now: nothing was purged or invalidated since it was launched. What it recalls is
+// looked at again.
+func (c *Cache) joinable(fl *flight, req Request) bool {
+	return fl.recall || fl.stamp == c.store.purges.latest && fl.born >= c.store.resources.since(req.Key)
 }
 
 // permit asks, once, whether the upstream may be asked on behalf of this request.

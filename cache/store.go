@@ -18,6 +18,7 @@ type store struct {
 	marks   *simplelru.LRU[string, mark]
 
 	resources *resources // of gateways
+	purges    *purges
 
 	bytes int64 // of bodies: complete slices, and what fills have allocated
 
@@ -55,6 +56,7 @@ func newStore(l Limits) *store {
 	s.memory = newMemory()
 	s.marks = newLRU[string, mark](maxMarks, nil)
 	s.resources = newResources(math.MaxInt)
+	s.purges = newPurges()
 	s.setLimits(l)
 	return s
 }
@@ -84,7 +86,11 @@ func (s *store) setLimits(l Limits) {
 
 // get returns the object that a key names, and counts as a use of it.
 func (s *store) get(key string) *object {
-	o, _ := s.objects.Get(key)
+	o, ok := s.objects.Get(key)
+	if ok && !s.valid(o) {
+		s.void(o)
+		return nil
+	}
 	return o
 }
 
@@ -99,9 +105,9 @@ func (s *store) mark(key string, now time.Time) (mark, bool) {
 }
 
 // put makes o the object of its key, in the place of another version. One that was
-// invalidated before it came is of use to its present readers alone.
-func (s *store) put(req Request, o *object) {
-	if req.Policy.Gateway && !s.claimVariant(req, o) {
+// purged or invalidated before it came is of use to its present readers alone.
+func (s *store) put(req Request, fl *flight, o *object) {
+	if fl.outdated || !s.valid(o) || req.Policy.Gateway && !s.claimVariant(req, o) {
 		o.void, o.gone = true, true
 		return
 	}

@@ -101,12 +101,14 @@ func decodeObject(key string, b []byte) (*object, error) {
 // Its objects are named within the namespace: two caches share what they keep on
 // disk if they have the same.
 func (c *Cache) SetDisk(d *disk.Store, namespace string) {
+	note := readNote(d, namespace)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.store.disk == d && c.store.namespace == namespace {
 		return
 	}
 	c.store.disk, c.store.namespace = d, namespace
+	c.store.purges.learn(note)
 	for _, o := range c.store.objects.Values() {
 		o.disk = nil
 		c.store.forgetEmpty(o)
@@ -119,7 +121,7 @@ func (s *store) diskID(key string) disk.ID { return disk.NewID(s.namespace, key)
 // save has slices of an object written to the disk. They must be all, where the
 // object is of use only as a whole.
 func (s *store) save(o *object, slices ...disk.Slice) {
-	if s.disk == nil || o.void {
+	if s.disk == nil || o.void || !s.valid(o) {
 		return
 	}
 	if o.disk == nil || o.disk.Removed() {
@@ -173,7 +175,7 @@ func (c *Cache) recall(key string) *flight {
 			return err
 		})
 		c.arrive(fl, func() {
-			if o != nil && c.store.disk == d && c.store.namespace == namespace {
+			if o != nil && !fl.outdated && c.store.disk == d && c.store.namespace == namespace {
 				c.store.objects.Add(key, o)
 				fl.obj = o
 			}
@@ -214,7 +216,7 @@ func load(d *disk.Store, id disk.ID, key string) (*object, error) {
 		stored.Remove()
 		return nil, fmt.Errorf("%w: %w", disk.ErrDamaged, err)
 	}
-	o.disk = stored
+	o.disk, o.stamp = stored, stored.Version()
 	return o, nil
 }
 

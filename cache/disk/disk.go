@@ -77,6 +77,7 @@ type Store struct {
 	done   chan struct{} // closed when the worker has ended
 	home   *os.File      // the directory, locked; nil if there is none yet. Touched by the worker only
 	tell   sync.Mutex    // held while an event is called
+	notes  sync.Mutex    // held while a note is read or written
 
 	mu      sync.Mutex // guards all below, and every object and file
 	limit   int64
@@ -282,6 +283,12 @@ func (s *Store) isDead(f *file) bool {
 	return f.dead
 }
 
+// nextVersion returns a version later than all that are known. The caller holds s.mu.
+func (s *Store) nextVersion() uint64 {
+	s.last = max(s.last+1, uint64(time.Now().UnixNano())) //nolint:gosec // it is not 1970
+	return s.last
+}
+
 // Create returns a new version of what the ID names, which takes the place of all
 // others at once. Nothing is written before its first slice is put. If whole, it is
 // only of use with all its slices: they must be put by one call, and are evicted
@@ -293,8 +300,7 @@ func (s *Store) Create(id ID, meta []byte, whole bool) *Object {
 		s.remove(old)
 	}
 	s.bar(id)
-	s.last = max(s.last+1, uint64(time.Now().UnixNano()))
-	o := &Object{s: s, id: id, version: s.last, pending: append([]byte{}, meta...)}
+	o := &Object{s: s, id: id, version: s.nextVersion(), pending: append([]byte{}, meta...)}
 	if whole {
 		o.needs = -1
 	}

@@ -22,6 +22,9 @@ type Object struct {
 
 func (o *Object) whole() bool { return o.needs != 0 }
 
+// Version returns the object's version: later ones are greater.
+func (o *Object) Version() uint64 { return o.version }
+
 // SetMeta replaces the meta data, sooner or later.
 func (o *Object) SetMeta(meta []byte) {
 	s := o.s
