@@ -186,7 +186,12 @@ func (c *Cache) position(f *fill) int64 {
 func (c *Cache) mayResume(f *fill, err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return f.o.resumable() && f.o.dead == nil && c.ctx.Err() == nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, errAbandoned)
+	for _, final := range []error{ErrNotFound, errAbandoned, errSuperseded} {
+		if errors.Is(err, final) {
+			return false
+		}
+	}
+	return f.o.resumable() && f.o.dead == nil && c.ctx.Err() == nil
 }
 
 // resume asks the upstream for what the fill still lacks. An answer that is not
@@ -215,17 +220,25 @@ func (c *Cache) resume(f *fill) (*answer, error) {
 	if a.size < 0 && got.etag != "" {
 		got.size = v.size // it does not say, but names the version
 	}
-	switch {
-	case a.StatusCode == http.StatusRequestedRangeNotSatisfiable,
-		a.StatusCode != http.StatusNotModified && !v.same(got):
+	switch status := a.StatusCode; {
+	case isGone(status), isOfObject(status) && status != http.StatusNotModified && !v.same(got):
 		a.close()
 		c.supersede(o)
 		return nil, errSuperseded
-	case a.StatusCode == http.StatusNotModified, a.begin > pos:
+	case !isOfObject(status): // a failure, or for this client alone: what is stored is as good as before
+		a.close()
+		return nil, errSuperseded
+	case status == http.StatusNotModified, a.sealed, a.begin > pos:
 		a.close()
 		return nil, fmt.Errorf("%w: not what was asked for", ErrBadAnswer)
 	}
 	return a, nil
+}
+
+// isGone reports whether a status says that there is no such object, or no such part of
+// it, any more.
+func isGone(status int) bool {
+	return status == http.StatusNotFound || status == http.StatusGone || status == http.StatusRequestedRangeNotSatisfiable
 }
 
 // supersede makes an object unreadable: its upstream has another version of it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -36,9 +37,10 @@ type flight struct {
 	err         error
 	stale       *object // what is there, and could not be confirmed because of err
 
-	leaderless bool // the request that it was launched for has left
-	alone      bool // nobody joins it: the answer is not for others, as far as is known
-	background bool // nobody need wait for it
+	leaderless bool        // the request that it was launched for has left
+	sent       http.Header // the conditions and the range that the upstream was asked with
+	alone      bool        // nobody joins it: the answer is not for others, as far as is known
+	background bool        // nobody need wait for it
 
 	giveUp   context.CancelCauseFunc // ends the exchange
 	interims []interim               // that have come, for the waiters to pass on
@@ -167,7 +169,7 @@ func (c *Cache) confirmed(fl *flight, req Request, a *answer, old *object, asked
 func (c *Cache) passOn(fl *flight, req Request, a *answer, old *object) {
 	fl.pass = true
 	c.store.marks.Add(fl.key, mark{until: time.Now().Add(passTime)})
-	if req.Policy.Gateway && !fl.leaderless && !fl.background {
+	if req.Policy.Gateway && !fl.leaderless && !fl.background && fl.isFor(req, a.StatusCode) {
 		fl.answer = a
 	} else {
 		a.close()
@@ -178,6 +180,25 @@ func (c *Cache) passOn(fl *flight, req Request, a *answer, old *object) {
 	}
 }
 
+// isFor reports whether an answer with the status, to what the upstream was asked, is one
+// to what the client has asked as well. A client would put another part than its own, or
+// one of another version than it has, where that doesn't belong.
+func (fl *flight) isFor(req Request, status int) bool {
+	var names []string
+	switch status {
+	case http.StatusOK:
+		names = []string{"If-Match", "If-Unmodified-Since"}
+	case http.StatusPartialContent:
+		names = []string{"If-Match", "If-Unmodified-Since", "If-Range", "Range"}
+	}
+	for _, name := range names {
+		if !slices.Equal(req.Header[name], fl.sent[name]) {
+			return false
+		}
+	}
+	return true
+}
+
 // askOpening asks for the object: for what is wanted of it, if that is stored
 // whether it still is good, and if neither makes sense to the upstream for all of
 // it. It reports whether the answer confirms what is stored.
@@ -185,6 +206,7 @@ func (c *Cache) askOpening(
 	ctx context.Context, fl *flight, req Request, old *object, want byterange.Spec,
 ) (a *answer, confirms bool, err error) {
 	header, conditional := c.openingHeader(fl, req, old, want)
+	fl.sent = header
 	ctx = c.relayInterims(ctx, fl, req)
 	if a, err = ask(ctx, req, req.Fetch, header); err != nil {
 		return nil, false, err
@@ -199,9 +221,10 @@ func (c *Cache) askOpening(
 	}
 	// A range that one client has made up says nothing of the object to others, nor
 	// does a 304 about another version than the stored one (RFC 9111, section 4.3.4).
-	a.close()
 	if len(header) > 0 {
-		if a, err = ask(ctx, req, req.Fetch, make(http.Header)); err != nil {
+		a.close()
+		fl.sent = make(http.Header)
+		if a, err = ask(ctx, req, req.Fetch, fl.sent); err != nil {
 			return nil, false, err
 		}
 	}
@@ -227,6 +250,9 @@ func (c *Cache) keepable(fl *flight, req Request, a *answer) bool {
 		return false
 	}
 	if a.StatusCode == http.StatusPartialContent && req.Policy.Gateway {
+		if len(fl.sent["If-Range"]) > 0 { // then it lacks most of the header (RFC 9110, section 15.3.7)
+			return false
+		}
 		// The range is the client's, and not one of slices.
 		if fl.slice = a.sliceSize(fl.slice); fl.slice == 0 {
 			return false

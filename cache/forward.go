@@ -140,6 +140,9 @@ func (p *response) forward(a *answer, head bool) error {
 
 // relay sends an answer as it is, with its trailers.
 func (p *response) relay(a *answer, head bool) error {
+	if !hasContent(a.StatusCode) {
+		p.header.Del("Content-Length")
+	}
 	if head || a.StatusCode == http.StatusNotModified || !hasContent(a.StatusCode) {
 		p.begin()
 		return nil

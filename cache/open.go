@@ -178,8 +178,8 @@ func (t *transaction) land(fl *flight, want byterange.Spec) (done bool, err erro
 		return true, t.fallBack(fl, want, time.Now())
 	}
 	if fl.pass {
-		if t.req.Policy.Gateway && t.outcome.collapsed {
-			return false, nil // it is another's: from now on each asks alone
+		if t.req.Policy.Gateway && (t.outcome.collapsed || fl.answer == nil) {
+			return false, nil // it is another's, or not what was asked: from now on each asks alone
 		}
 		t.own, fl.answer = fl.answer, nil
 		t.pass, t.outcome.passed = true, true

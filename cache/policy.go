@@ -125,9 +125,13 @@ func (p *Policy) overrides(status int) bool {
 }
 
 // isStorable reports whether answers with a status are stored as such: it is final,
-// and not about a part or a state of something else, as 304 and 416 are.
+// and not about the conditions or the range of one request.
 func isStorable(status int) bool {
-	return status >= 200 && status != http.StatusNotModified && status != http.StatusRequestedRangeNotSatisfiable
+	switch status {
+	case http.StatusNotModified, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable:
+		return false
+	}
+	return status >= 200
 }
 
 // understands reports whether what a status means to a cache is known and heeded:
