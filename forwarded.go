@@ -37,6 +37,13 @@ type forwarding struct {
 	cacheable bool        // the cache can answer
 }
 
+// hasTarget reports whether a request has a target URI whose parts are what they seem
+// to be. Not every server looks at the host: with a slash in it, or an opaque path, a
+// client could have its page kept as another one's.
+func hasTarget(r *http.Request) bool {
+	return r.URL.Opaque == "" && r.URL.User == nil && (r.Host == "" || isHost(r.Host))
+}
+
 // newForwarding makes of a client's request what the origin is to be sent.
 func newForwarding(r *http.Request, origin *url.URL) *forwarding {
 	f := &forwarding{header: r.Header.Clone(), upgrade: upgradeOf(r)}

@@ -121,6 +121,20 @@ func TestKey(t *testing.T) {
 	}
 }
 
+func TestHasTarget(t *testing.T) {
+	for host, want := range map[string]bool{
+		"": true, "www.example": true, "WWW.example:8080": true, "[::1]:80": true, "a_b.example:": true,
+		"www.example/page?": false, "www.example:443/page": false, "www.example#": false, "user@www.example": false,
+		"www.example:http": false, "www example": false, "www.example\r\nX: y": false,
+	} {
+		r := httptest.NewRequest("GET", "/page", nil)
+		r.Host = host
+		if got := hasTarget(r); got != want {
+			t.Errorf("%q: got %t", host, got)
+		}
+	}
+}
+
 // A path that another handler has cut must not become part of the host.
 func TestKeyOfCutPath(t *testing.T) {
 	r := httptest.NewRequest("GET", "/x", nil)
