@@ -178,7 +178,8 @@ func TestForwardedHeader(t *testing.T) {
 			"Authorization", "Bearer x", "Cookie", "a=b", "Accept", "text/*", "Accept", "image/*", "Range", "bytes=0-1",
 			"If-None-Match", `"x"`, "Expect", "100-continue",
 			"Via", "2.0 before", "Cdn-Loop", "cdn.example", "Forwarded", "for=192.0.2.1",
-			"X-Forwarded-For", "192.0.2.1", "X-Forwarded-For", "192.0.2.2", "X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "https")
+			"X-Forwarded-For", "192.0.2.1", "X-Forwarded-For", "192.0.2.2", "X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "https",
+			"X-Forwarded-Port", "8443")
 	}
 	want := with(
 		"Te", "trailers", "Authorization", "Bearer x", "Cookie", "a=b", "Accept", "text/*", "Accept", "image/*", "Range", "bytes=0-1",
@@ -195,6 +196,7 @@ func TestForwardedHeader(t *testing.T) {
 	want["Forwarded"] = []string{"for=192.0.2.1"}
 	want["X-Forwarded-For"] = []string{"192.0.2.1, 192.0.2.2, 203.0.113.9"}
 	want["X-Forwarded-Host"], want["X-Forwarded-Proto"] = []string{"evil.example"}, []string{"https"}
+	want["X-Forwarded-Port"] = []string{"8443"}
 	if !reflect.DeepEqual(f.header, want) {
 		t.Errorf("trusted: got\n%v, want\n%v", f.header, want)
 	}
