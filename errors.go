@@ -37,6 +37,7 @@ var (
 	errSlow      = problem{http.StatusGatewayTimeout, "VOYO stream temporarily unavailable"}
 	errPage      = problem{http.StatusBadGateway, "VOYO page temporarily unavailable"}
 	errSlowPage  = problem{http.StatusGatewayTimeout, "VOYO page temporarily unavailable"}
+	errTarget    = problem{http.StatusBadRequest, "Request target is not a URL"}
 	errUpload    = problem{http.StatusBadRequest, "Request body could not be read"}
 	errTunnel    = problem{http.StatusNotImplemented, "VOYO edges do not tunnel"}
 )

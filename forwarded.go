@@ -2,6 +2,7 @@ package voyo
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -35,6 +36,13 @@ type forwarding struct {
 	header    http.Header // what the origin is sent, all that it can tell clients apart by included
 	upgrade   string      // the protocol to switch to, if the client asks for that
 	cacheable bool        // the cache can answer
+}
+
+// hasTarget reports whether a request has a target URI whose parts are what they seem
+// to be. Not every server looks at the host: with a slash in it, or an opaque path, a
+// client could have its page kept as another one's.
+func hasTarget(r *http.Request) bool {
+	return r.URL.Opaque == "" && r.URL.User == nil && (r.Host == "" || isHost(r.Host))
 }
 
 // newForwarding makes of a client's request what the origin is to be sent.
@@ -122,12 +130,14 @@ func clientsView(r *http.Request, trusted bool) (scheme, host string) {
 // setForwarded sets who asked, and for what, as Caddy's reverse proxy does: what the
 // request has of that already counts only if it is from a proxy that is trusted.
 func setForwarded(h http.Header, remote string, trusted bool, scheme, host string) {
-	prior := h["X-Forwarded-For"]
 	if !trusted {
-		prior = nil
 		// the standard's form of the same (RFC 7239)
 		delete(h, "Forwarded")
+		// Of others, such as the port, the key says nothing: a page made of what one
+		// client says there would be kept for all.
+		maps.DeleteFunc(h, func(name string, _ []string) bool { return strings.HasPrefix(name, "X-Forwarded-") })
 	}
+	prior := h["X-Forwarded-For"]
 	delete(h, "X-Forwarded-For")
 	// a Unix socket has no address
 	if ip, _, err := net.SplitHostPort(remote); err == nil {

@@ -121,6 +121,20 @@ func TestKey(t *testing.T) {
 	}
 }
 
+func TestHasTarget(t *testing.T) {
+	for host, want := range map[string]bool{
+		"": true, "www.example": true, "WWW.example:8080": true, "[::1]:80": true, "a_b.example:": true,
+		"www.example/page?": false, "www.example:443/page": false, "www.example#": false, "user@www.example": false,
+		"www.example:http": false, "www example": false, "www.example\r\nX: y": false,
+	} {
+		r := httptest.NewRequest("GET", "/page", nil)
+		r.Host = host
+		if got := hasTarget(r); got != want {
+			t.Errorf("%q: got %t", host, got)
+		}
+	}
+}
+
 // A path that another handler has cut must not become part of the host.
 func TestKeyOfCutPath(t *testing.T) {
 	r := httptest.NewRequest("GET", "/x", nil)
@@ -164,7 +178,8 @@ func TestForwardedHeader(t *testing.T) {
 			"Authorization", "Bearer x", "Cookie", "a=b", "Accept", "text/*", "Accept", "image/*", "Range", "bytes=0-1",
 			"If-None-Match", `"x"`, "Expect", "100-continue",
 			"Via", "2.0 before", "Cdn-Loop", "cdn.example", "Forwarded", "for=192.0.2.1",
-			"X-Forwarded-For", "192.0.2.1", "X-Forwarded-For", "192.0.2.2", "X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "https")
+			"X-Forwarded-For", "192.0.2.1", "X-Forwarded-For", "192.0.2.2", "X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "https",
+			"X-Forwarded-Port", "8443")
 	}
 	want := with(
 		"Te", "trailers", "Authorization", "Bearer x", "Cookie", "a=b", "Accept", "text/*", "Accept", "image/*", "Range", "bytes=0-1",
@@ -181,6 +196,7 @@ func TestForwardedHeader(t *testing.T) {
 	want["Forwarded"] = []string{"for=192.0.2.1"}
 	want["X-Forwarded-For"] = []string{"192.0.2.1, 192.0.2.2, 203.0.113.9"}
 	want["X-Forwarded-Host"], want["X-Forwarded-Proto"] = []string{"evil.example"}, []string{"https"}
+	want["X-Forwarded-Port"] = []string{"8443"}
 	if !reflect.DeepEqual(f.header, want) {
 		t.Errorf("trusted: got\n%v, want\n%v", f.header, want)
 	}

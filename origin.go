@@ -128,7 +128,10 @@ func (g *gateway) hostPort() string {
 
 // serveOrigin answers with what the origin has to say.
 func (h *Handler) serveOrigin(w http.ResponseWriter, r *http.Request) error {
-	if isLoop(r.Header) {
+	switch {
+	case !hasTarget(r):
+		return caddyhttp.Error(errTarget.status, errTarget)
+	case isLoop(r.Header):
 		return caddyhttp.Error(errLoop.status, errLoop)
 	}
 	h.state.enter()

@@ -1,0 +1,98 @@
+package voyo_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// What is no target URI of HTTP's gets no further: its parts, put together again, may
+// be those of another one, whose page it would then be kept as.
+func TestOriginTargets(t *testing.T) {
+	o := reflecting(t)
+	e := startGateway(t, o.URL, "")
+	for _, c := range []struct {
+		target, host string
+		status       int
+	}{
+		{"http:ww.test/page", "w", http.StatusBadRequest},
+		{"other:page", "www.test", http.StatusBadRequest},
+		{"http://user@www.test/page", "www.test", http.StatusBadRequest},
+		{"/page", "www.test:http", http.StatusBadRequest},
+		{"/page", "www.test%2f", http.StatusBadRequest},
+		{"http://www.test/page", "evil.test", http.StatusOK},
+		{"*", "www.test", http.StatusOK},
+	} {
+		for _, method := range []string{"GET", "POST"} {
+			before := len(o.asked(""))
+			_, from := e.raw(t, fmt.Sprintf("%s %s HTTP/1.1\nHost: %s\nContent-Length: 0\n\n", method, c.target, c.host))
+			resp := readRaw(t, from, method)
+			if asked := len(o.asked("")) > before; resp.StatusCode != c.status || asked != (c.status == http.StatusOK) {
+				t.Errorf("%s %s at %q: got %s, asked the origin: %t", method, c.target, c.host, resp.Status, asked)
+			}
+		}
+	}
+	_, from := e.raw(t, "GET /hostless HTTP/1.0\n\n")
+	if resp := readRaw(t, from, "GET"); resp.StatusCode != http.StatusOK {
+		t.Errorf("HTTP/1.0: got %s", resp.Status)
+	}
+	if got := o.asked("/page")[0].Header.Get("X-Forwarded-Host"); got != "www.test" {
+		t.Errorf("of two hosts, the origin is told %s", got)
+	}
+}
+
+// Of HTTP/2 and 3, too, the host is one, whatever the client calls it.
+func TestOriginAuthority(t *testing.T) {
+	o := reflecting(t)
+	e := newEdge(t)
+	site := fmt.Sprintf("voyo {\n%s\norigin %s\n}", template("http://127.0.0.1:9"), o.URL)
+	must(t, e.loadJSON(t, []byte(strings.Replace(string(e.adapt(t, site)), `"listen":`, `"protocols":["h1","h2c"],"listen":`, 1))))
+	for authority, want := range map[string]string{
+		"www.test":                      "200",
+		"www.test:port":                 "400",
+		"www.test/page?":                "PROTOCOL_ERROR",
+		"www.test:" + e.port + "/page?": "PROTOCOL_ERROR",
+		"user@www.test":                 "PROTOCOL_ERROR",
+	} {
+		if got := e.statusOverHTTP2(t, authority, "/page"); got != want {
+			t.Errorf("%s: got %s", authority, got)
+		}
+	}
+	o.onlyAsked(t)
+}
+
+// statusOverHTTP2 makes a GET with an authority that Go's client would not send.
+func (e *edge) statusOverHTTP2(t *testing.T, authority, path string) (status string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", "127.0.0.1:"+e.port)
+	must(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, http2.ClientPreface)
+	must(t, err)
+	var block bytes.Buffer
+	enc := hpack.NewEncoder(&block)
+	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", authority}, {":path", path}} {
+		must(t, enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}))
+	}
+	framer := http2.NewFramer(conn, conn)
+	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	must(t, framer.WriteSettings())
+	must(t, framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true}))
+	for {
+		frame, err := framer.ReadFrame()
+		must(t, err)
+		switch f := frame.(type) {
+		case *http2.MetaHeadersFrame:
+			return f.PseudoValue("status")
+		case *http2.RSTStreamFrame:
+			return f.ErrCode.String()
+		}
+	}
+}
