@@ -98,15 +98,12 @@ func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, er
 	defer c.mu.Unlock()
 
 	o, key := c.store.find(t.req)
-	m, marked := c.store.mark(key, now)
-	alone := t.req.Policy.Gateway && !m.tooLarge && (marked || t.req.Header.Get("Authorization") != "")
-	if marked && !alone {
-		t.pass = m.err == nil
-		t.outcome = outcome{hit: !t.pass, bypass: t.pass, ttl: m.until.Sub(now)}
-		return nil, m.err
+	alone, done, err := t.heed(key, now)
+	if done {
+		return nil, err
 	}
-	if o == nil && recalled != nil && recalled.obj.onlyForgotten() && c.store.valid(recalled.obj) {
-		o = recalled.obj
+	if o == nil {
+		o = c.adopt(recalled)
 	}
 	if o != nil && t.take(o, want, now) {
 		return nil, nil
@@ -116,21 +113,54 @@ func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, er
 		t.pass = true
 		return nil, nil
 	}
-	fl := c.flights[key]
-	switch {
-	case fl != nil && !alone && c.joinable(fl, t.req):
-		t.outcome.collapsed = true
-	case o == nil && recalled == nil && c.store.mayRecall(key):
-		fl = c.recall(key)
-	default:
-		if err := t.permit(); err != nil {
-			return nil, err
-		}
-		fl = &flight{key: key, alone: alone}
-		c.launch(fl, t.req, o, want)
+	return t.depart(key, alone, o, want, recalled)
+}
+
+// heed looks at what is known of a key besides its object, which may answer the request.
+// It reports whether that is to ask alone otherwise: because the answers are not for
+// others, as far as is known. The caller holds c.mu.
+func (t *transaction) heed(key string, now time.Time) (alone, done bool, err error) {
+	m, marked := t.c.store.mark(key, now)
+	alone = t.req.Policy.Gateway && !m.tooLarge && (marked || t.req.Header.Get("Authorization") != "")
+	if !marked || alone {
+		return alone, false, nil
 	}
+	t.pass = m.err == nil
+	t.outcome = outcome{hit: !t.pass, bypass: t.pass, ttl: m.until.Sub(now)}
+	return false, true, m.err
+}
+
+// depart returns a flight that is under way, or else a new one. The caller holds c.mu.
+func (t *transaction) depart(key string, alone bool, o *object, want byterange.Spec, recalled *flight) (*flight, error) {
+	c := t.c
+	if o == nil && recalled == nil && c.flights[key] == nil && c.store.mayRecall(key) {
+		return t.board(c.recall(key)), nil
+	}
+	if fl := c.flights[key]; fl != nil && !alone && c.joinable(fl, t.req) {
+		t.outcome.collapsed = true
+		return t.board(fl), nil
+	}
+	if err := t.permit(); err != nil {
+		return nil, err
+	}
+	fl := &flight{key: key, alone: alone}
+	c.launch(fl, t.req, o, want)
+	return t.board(fl), nil
+}
+
+// board makes the transaction one that waits for a flight.
+func (t *transaction) board(fl *flight) *flight {
 	fl.waiters++
-	return fl, nil
+	return fl
+}
+
+// adopt returns the object that a flight has brought from the disk, if it still is what
+// its key names; nil if there was no such flight. The caller holds c.mu.
+func (c *Cache) adopt(recalled *flight) *object {
+	if recalled == nil || !recalled.obj.onlyForgotten() || !c.store.valid(recalled.obj) {
+		return nil
+	}
+	return recalled.obj
 }
 
 // joinable reports whether what a flight will bring can be of use to a request that

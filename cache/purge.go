@@ -169,7 +169,7 @@ func (c *Cache) stampPurge(d *disk.Store, set func(*purges)) (id disk.ID, note p
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.store.purges
-	p.latest = max(p.latest+1, uint64(time.Now().UnixNano())) //nolint:gosec // it is not 1970
+	p.latest = max(p.latest+1, uint64(time.Now().UnixNano()))
 	if d == nil {
 		set(p)
 		return disk.ID{}, purgeNote{}

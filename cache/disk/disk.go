@@ -285,7 +285,7 @@ func (s *Store) isDead(f *file) bool {
 
 // nextVersion returns a version later than all that are known. The caller holds s.mu.
 func (s *Store) nextVersion() uint64 {
-	s.last = max(s.last+1, uint64(time.Now().UnixNano())) //nolint:gosec // it is not 1970
+	s.last = max(s.last+1, uint64(time.Now().UnixNano()))
 	return s.last
 }
 
