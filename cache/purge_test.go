@@ -222,6 +222,7 @@ func TestPurgeUnderWay(t *testing.T) {
 			n := newNode(t, Limits{Memory: 60_000, Slice: 4096}, diskLimit)
 			defer func() { n.stop() }()
 			o := tagged(1, "of-a")
+			o.set(content(1, size), `"v1"`)
 			o.wrap = func(_ context.Context, r io.Reader) io.Reader { // comes in parts
 				return readerFunc(func(p []byte) (int, error) { return r.Read(p[:min(len(p), 500)]) })
 			}
