@@ -16,12 +16,16 @@ import (
 // and address are none of an upstream's business.
 var requestFields = []string{"If-Modified-Since", "If-None-Match", "If-Range", "Range"}
 
-// responseFields are passed from an upstream's answer to the cache and so to
-// clients. Set-Cookie is not among them, nor is anything that names a server.
+// responseFields are passed from an upstream's answer to the cache, which sends some of
+// them to clients, and keeps the tags by which answers are purged to itself. Set-Cookie
+// is not among them, nor is anything that names a server.
 var responseFields = []string{
-	"Accept-Ranges", "Age", "Cache-Control", "Cdn-Cache-Control", "Content-Length", "Content-Range", "Content-Type",
-	"Date", "Etag", "Expires", "Last-Modified", "Vary",
+	"Accept-Ranges", "Age", "Cache-Control", "Cache-Tag", "Cdn-Cache-Control", "Content-Length", "Content-Range", "Content-Type",
+	"Date", "Etag", "Expires", "Last-Modified", "Surrogate-Key", "Vary",
 }
+
+// listFields are those of which all lines count.
+var listFields = []string{"Cache-Control", "Cache-Tag", "Cdn-Cache-Control", "If-None-Match", "Surrogate-Key", "Vary"}
 
 // pick returns what a header has of the fields. Of those that are no lists it is
 // the first line, so that nobody downstream can take another one for it (RFC 9110,
@@ -32,7 +36,7 @@ func pick(header http.Header, fields []string) http.Header {
 		values := header[name]
 		switch {
 		case len(values) == 0:
-		case name == "Cache-Control" || name == "Cdn-Cache-Control" || name == "Vary" || name == "If-None-Match":
+		case slices.Contains(listFields, name):
 			picked[name] = slices.Clone(values)
 		default:
 			picked[name] = []string{values[0]}
