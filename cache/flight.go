@@ -148,10 +148,11 @@ func (c *Cache) fly(ctx context.Context, fl *flight, req Request, old *object, w
 	}
 }
 
-// confirmed ends a flight with what was stored, after a 304. The caller holds c.mu.
+// confirmed ends a flight with what was stored, after a 304. What that says may be for
+// the client alone that the upstream was asked for. The caller holds c.mu.
 func (c *Cache) confirmed(fl *flight, req Request, a *answer, old *object, asked time.Time) {
-	old.refresh(a.Header, req.Policy, asked)
-	if !req.Policy.mayStore(req.Header, old.status, old.header, asked) {
+	fl.header = mergedHeader(old.header, a.Header)
+	if !old.refresh(req, a.Header, asked) {
 		c.store.void(old)
 	}
 	if old.disk != nil {

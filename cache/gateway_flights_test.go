@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
@@ -29,6 +30,17 @@ func newPage(t testing.TB, h http.HandlerFunc) *page {
 }
 
 func (p *page) get(ctx context.Context, fields ...string) string {
+	rec := p.ask(ctx, fields...)
+	return fmt.Sprintf("%s =%s", rec.status, rec.Body)
+}
+
+// pageAnswer is what a client got.
+type pageAnswer struct {
+	*httptest.ResponseRecorder
+	status Status // or the error
+}
+
+func (p *page) ask(ctx context.Context, fields ...string) pageAnswer {
 	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "http://origin.test/", nil)
 	for i := 0; i < len(fields); i += 2 {
 		r.Header.Set(fields[i], fields[i+1])
@@ -36,10 +48,15 @@ func (p *page) get(ctx context.Context, fields ...string) string {
 	rec := httptest.NewRecorder()
 	status, err := p.c.Serve(rec, r, Request{
 		Key: "http://origin.test/", Policy: &p.policy, Header: r.Header,
-		Fetch: func(ctx context.Context, _ http.Header) (*http.Response, error) {
+		Fetch: func(ctx context.Context, header http.Header) (*http.Response, error) {
 			p.count.Add(1)
 			rec := httptest.NewRecorder()
-			p.handler(rec, r.WithContext(ctx))
+			out := r.Clone(ctx)
+			for _, name := range preconditionFields {
+				out.Header.Del(name)
+			}
+			maps.Copy(out.Header, header)
+			p.handler(rec, out)
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
@@ -49,9 +66,9 @@ func (p *page) get(ctx context.Context, fields ...string) string {
 		},
 	})
 	if err != nil {
-		return err.Error()
+		status = Status(err.Error())
 	}
-	return fmt.Sprintf("%s =%s", status, rec.Body)
+	return pageAnswer{rec, status}
 }
 
 // many asks n times at once, with a number as the field N. It returns how many were

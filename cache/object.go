@@ -104,15 +104,22 @@ func (o *object) confirmedBy(h http.Header) bool {
 	return modified == "" || o.validator.etag != "" || modified == o.header.Get("Last-Modified")
 }
 
-// refresh updates the object's header and freshness with those of a 304 (RFC
-// 9111, section 4.3.4). The caller holds Cache.mu.
-func (o *object) refresh(h http.Header, p *Policy, now time.Time) {
-	if !p.Gateway { // the type may be the cache's own finding
+// refresh updates the object's header and freshness with those of an answer that confirms
+// it (RFC 9111, sections 4.3.4 and 4.3.5), asked for by the request at the time given. It
+// reports false, and changes nothing, if what would be stored then must not be, or would
+// be for other requests than those that the object is for. The caller holds Cache.mu.
+func (o *object) refresh(req Request, h http.Header, asked time.Time) bool {
+	if !req.Policy.Gateway { // the type may be the cache's own finding
 		h = h.Clone()
 		h.Del("Content-Type")
 	}
-	o.header = updatedHeader(o.header, h)
-	o.setFreshness(p, now)
+	updated := updatedHeader(o.header, h)
+	if !req.Policy.mayStore(req.Header, o.status, updated, asked) || req.Policy.Gateway && !o.selects(req, updated) {
+		return false
+	}
+	o.header = updated
+	o.setFreshness(req.Policy, asked)
+	return true
 }
 
 // setFreshness takes the object's age and freshness from its header, which has

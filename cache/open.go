@@ -184,7 +184,7 @@ func (t *transaction) mayShare(fl *flight) bool {
 	if !t.req.Policy.Gateway || !t.outcome.collapsed {
 		return true
 	}
-	return fl.obj.selects(t.req) && fl.obj.fresh(time.Now())
+	return fl.obj.selects(t.req, fl.obj.header) && fl.obj.fresh(time.Now())
 }
 
 // fallBack uses what is stale where it could not be confirmed, if it may. The caller

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"net/http"
 	"slices"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -138,8 +139,9 @@ func (s *store) hasOthers(req Request) bool {
 	return ok && len(res.varies) > 0 && len(res.varies[0]) > 0
 }
 
-// selects reports whether a request selects an object, which was fetched for another.
-func (o *object) selects(req Request) bool {
-	names, ok := varyFields(o.header)
+// selects reports whether a request selects an object, which was fetched for another and
+// has the header given.
+func (o *object) selects(req Request, h http.Header) bool {
+	names, ok := varyFields(h)
 	return ok && variant(req, names) == o.key
 }
