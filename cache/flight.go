@@ -41,7 +41,7 @@ type flight struct {
 	background bool        // nobody need wait for it
 
 	giveUp   context.CancelCauseFunc // ends the exchange
-	interims []interim               // that have come, for the waiters to pass on
+	interims []interim               // that have come, for the one to pass on whom the flight was launched for
 	news     chan struct{}           // closed when another one comes; nil if nobody looks
 }
 
