@@ -37,7 +37,7 @@ func (c *Cache) failed(fl *flight, req Request, old *object, err error) {
 	fl.err = err
 	c.markMissing(req, err)
 	switch {
-	case old == nil:
+	case old == nil, errors.Is(err, errAbandoned): // the client has left, and the upstream has not failed
 	case errors.Is(err, ErrNotFound):
 		c.store.void(old)
 	default:
