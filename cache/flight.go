@@ -258,7 +258,7 @@ func (c *Cache) keepable(fl *flight, req Request, a *answer) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return a.size <= c.store.limits.Memory || newValidator(a.Header, a.size).usable()
+	return a.size <= c.store.limits.Memory || req.Policy.validator(objectStatus(a), a.Header, a.size).usable()
 }
 
 // take makes a new object of the answer, in the place of old if there was one, and

@@ -51,10 +51,7 @@ func (s *slice) uses() float64 { return float64(s.used) / float64(max(len(s.data
 // newObject returns the object that an answer brings, which was asked for at the time
 // given, and the answer's header with all that is not stored of it.
 func newObject(req Request, a *answer, asked time.Time) (o *object, full http.Header) {
-	o = &object{key: req.Key, status: http.StatusOK, size: a.size, slices: make(map[int]*slice)}
-	if a.StatusCode != http.StatusPartialContent {
-		o.status = a.StatusCode
-	}
+	o = &object{key: req.Key, status: objectStatus(a), size: a.size, slices: make(map[int]*slice)}
 	o.header = a.Header.Clone()
 	o.setFreshness(req.Policy, asked) // by all fields: some are not stored
 	full = o.header
@@ -62,12 +59,16 @@ func newObject(req Request, a *answer, asked time.Time) (o *object, full http.He
 		o.header = storedHeader(full)
 		dropFraming(full)
 	}
-	if o.status == http.StatusOK && (!req.Policy.Gateway || isStrong(o.header.Get("Etag")) || isStrongDate(o.header)) {
-		o.validator = newValidator(o.header, o.size)
-	} else {
-		o.validator.size = o.size
-	}
+	o.validator = req.Policy.validator(o.status, o.header, o.size)
 	return o, full
+}
+
+// objectStatus is that of the object which an answer brings, if only a part of it.
+func objectStatus(a *answer) int {
+	if a.StatusCode == http.StatusPartialContent {
+		return http.StatusOK
+	}
+	return a.StatusCode
 }
 
 // verifiable reports whether the upstream can be asked if the object still is good.
