@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,4 +37,31 @@ func TestGatewayKeepsNoMoreThanItMay(t *testing.T) {
 			t.Errorf("%d bytes of an answer that is %s, %v; the client got %d", most, status, err, rec.Body.Len())
 		}
 	})
+}
+
+// TestGatewayTinyParts has many ask for parts that can only be cut into tiny slices: those
+// take far more memory than they have bytes.
+func TestGatewayTinyParts(t *testing.T) {
+	const objects = 1000
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	c := newTest(t, Limits{Memory: 64 << 20})
+	before := heap()
+	for i := range objects {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+		r.Header.Set("Range", "bytes=1-1022")
+		fetch := endless(1023, func(int) {})
+		if _, err := c.Serve(httptest.NewRecorder(), r, Request{Key: strconv.Itoa(i), Policy: &Policy{Gateway: true, TTL: hour}, Header: r.Header, Fetch: fetch}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.work.Wait()
+	if took := int64(heap()-before) / objects; took > bytesPerEntry {
+		t.Errorf("%d bytes each, for 1022", took)
+	}
+	runtime.KeepAlive(c)
 }
