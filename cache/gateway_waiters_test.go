@@ -90,3 +90,27 @@ func TestGatewayLeaveIsNoFailure(t *testing.T) {
 		}
 	})
 }
+
+// TestGatewayConfirmsAtOnce has many ask for a page that is to be confirmed each time:
+// nobody waits for more than one answer that turns out to be another's.
+func TestGatewayConfirmsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPage(t, func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(time.Second)
+			w.Header().Set("Cache-Control", "no-cache")
+			w.Header().Set("Etag", `"a"`)
+			if r.Header.Get("If-None-Match") != "" {
+				w.WriteHeader(http.StatusNotModified)
+			}
+		})
+		var wg sync.WaitGroup
+		start := time.Now()
+		for range 50 {
+			wg.Go(func() { p.get(t.Context()) })
+		}
+		wg.Wait()
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("it took %s, and %d requests", took, p.count.Load())
+		}
+	})
+}

@@ -50,6 +50,7 @@ type transaction struct {
 	own  *answer       // to this request alone: obj is nil
 	tell func(interim) // passes interim responses on; nil if none are to be expected
 
+	apart      bool  // what others wait for has turned out not to be for this request
 	headOnly   bool  // none of the bytes is wanted
 	sendfile   bool  // the kernel copies from files to the client
 	outlived   *fill // has failed while the transaction had enough to go on
@@ -98,7 +99,7 @@ func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, er
 
 	o, key := c.store.find(t.req)
 	m, marked := c.store.mark(key, now)
-	alone := t.req.Policy.Gateway && !m.tooLarge && (marked || t.req.Header.Get("Authorization") != "")
+	alone := t.req.Policy.Gateway && !m.tooLarge && (marked || t.apart || t.req.Header.Get("Authorization") != "")
 	if marked && !alone {
 		t.pass = m.err == nil
 		t.outcome = outcome{hit: !t.pass, bypass: t.pass, ttl: m.until.Sub(now)}
@@ -184,7 +185,10 @@ func (t *transaction) mayShare(fl *flight) bool {
 	if !t.req.Policy.Gateway || !t.outcome.collapsed {
 		return true
 	}
-	return fl.obj.selects(t.req, fl.obj.header) && fl.obj.fresh(time.Now())
+	selected := fl.obj.selects(t.req, fl.obj.header)
+	fresh := fl.obj.fresh(time.Now())
+	t.apart = selected && !fresh // it would be no different with the next one
+	return selected && fresh
 }
 
 // fallBack uses what is stale where it could not be confirmed, if it may. The caller
