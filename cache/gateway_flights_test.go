@@ -26,6 +26,7 @@ type page struct {
 }
 
 func newPage(t testing.TB, h http.HandlerFunc) *page {
+	t.Helper()
 	return &page{c: newTest(t, Limits{Memory: 1 << 20, Slice: 4096}), policy: Policy{Gateway: true, MaxAge: -1}, handler: h}
 }
 

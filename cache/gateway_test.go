@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,7 @@ type gateway struct {
 }
 
 func newGateway(t testing.TB) *gateway {
+	t.Helper()
 	return &gateway{t: t, c: newTest(t, Limits{Memory: 1 << 20, Slice: 4096}), policy: Policy{Gateway: true, MaxAge: -1}}
 }
 
@@ -43,7 +45,7 @@ func fields(s string) (h http.Header, body string) {
 	return h, body
 }
 
-func (g *gateway) fetch(method string, client http.Header) Fetch {
+func (g *gateway) fetch(method string) Fetch {
 	return func(_ context.Context, header http.Header) (*http.Response, error) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -71,7 +73,7 @@ func (g *gateway) parse(answer, method string) *http.Response {
 	}
 	if method == http.MethodHead {
 		if h.Get("Content-Length") != "" {
-			fmt.Sscan(h.Get("Content-Length"), &resp.ContentLength)
+			resp.ContentLength, _ = strconv.ParseInt(h.Get("Content-Length"), 10, 64)
 		}
 		return resp
 	}
@@ -110,7 +112,7 @@ func (b *pageBody) Close() error {
 func (g *gateway) request(header http.Header) Request {
 	return Request{
 		Key: "http://origin.test/", Policy: &g.policy, Header: header,
-		Fetch: g.fetch(http.MethodGet, header), Head: g.fetch(http.MethodHead, header),
+		Fetch: g.fetch(http.MethodGet), Head: g.fetch(http.MethodHead),
 	}
 }
 

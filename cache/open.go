@@ -99,7 +99,7 @@ func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, er
 
 	o, key := c.store.find(t.req)
 	m, marked := c.store.mark(key, now)
-	alone := t.req.Policy.Gateway && !m.tooLarge && (marked || t.apart || t.req.Header.Get("Authorization") != "")
+	alone := t.asksAlone(m, marked)
 	if marked && !alone {
 		t.pass = m.err == nil
 		t.outcome = outcome{hit: !t.pass, bypass: t.pass, ttl: m.until.Sub(now)}
@@ -116,6 +116,19 @@ func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, er
 		t.pass = true
 		return nil, nil
 	}
+	return t.board(o, key, alone, recalled, want), nil
+}
+
+// asksAlone reports whether a request waits for no other one, since the answer is not to
+// be expected to be for both. m is what is known of the key, if it is marked.
+func (t *transaction) asksAlone(m mark, marked bool) bool {
+	return t.req.Policy.Gateway && !m.tooLarge && (marked || t.apart || t.req.Header.Get("Authorization") != "")
+}
+
+// board returns the flight that will bring what is wanted, and counts as a waiter of it.
+// The caller holds c.mu.
+func (t *transaction) board(o *object, key string, alone bool, recalled *flight, want byterange.Spec) *flight {
+	c := t.c
 	fl := c.flights[key]
 	switch {
 	case fl != nil && !alone && fl.born >= c.store.resources.since(t.req.Key):
@@ -127,7 +140,7 @@ func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, er
 		c.launch(fl, t.req, o, want)
 	}
 	fl.waiters++
-	return fl, nil
+	return fl
 }
 
 // take uses what is stored, and reports whether it may. The caller holds c.mu.
