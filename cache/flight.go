@@ -138,7 +138,7 @@ func (c *Cache) fly(ctx context.Context, fl *flight, req Request, old *object, w
 	case confirms:
 		a.close()
 		c.arrive(fl, func() { c.confirmed(fl, req, a, old, asked) })
-	case old != nil && isFailure(a.StatusCode) && old.staleFor(time.Now()) < old.ifError:
+	case old != nil && isFailure(a.StatusCode) && c.mayFail(old):
 		a.close()
 		c.arrive(fl, func() { c.failed(fl, req, old, fmt.Errorf("%w: status %d", ErrBadAnswer, a.StatusCode)) })
 	case !c.keepable(fl, req, a):
@@ -210,7 +210,7 @@ func (c *Cache) askOpening(
 		return nil, false, err
 	}
 	switch {
-	case a.StatusCode == http.StatusNotModified && conditional && old.confirmedBy(a.Header):
+	case a.StatusCode == http.StatusNotModified && conditional && c.isAbout(a, old):
 		return a, true, nil
 	case fl.alone && !conditional: // the client's own preconditions and ranges were asked about
 		return a, false, nil
@@ -231,6 +231,13 @@ func (c *Cache) askOpening(
 		return nil, false, fmt.Errorf("%w: status %d to a plain request", ErrBadAnswer, a.StatusCode)
 	}
 	return a, false, nil
+}
+
+// isAbout reports whether a 304 is about an object, which other flights may be updating.
+func (c *Cache) isAbout(a *answer, o *object) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return o.confirmedBy(a.Header)
 }
 
 // markMissing remembers that an object does not exist, if that is what err says.

@@ -251,6 +251,7 @@ func TestGatewayPut(t *testing.T) {
 	put := func(cacheControl string) {
 		req := Request{Key: "http://origin.test/", Policy: &p.policy, Header: http.Header{}}
 		p.c.Put(req, &http.Response{StatusCode: 200, Header: http.Header{"Cache-Control": {cacheControl}}}, []byte("posted"))
+		p.c.work.Wait()
 	}
 	put("no-store")
 	if got := p.get(t.Context()); got != "pass =got" {

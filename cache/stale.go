@@ -46,6 +46,13 @@ func (c *Cache) failed(fl *flight, req Request, old *object, err error) {
 	}
 }
 
+// mayFail reports whether an object may be used if the upstream fails.
+func (c *Cache) mayFail(o *object) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return o.staleFor(time.Now()) < o.ifError
+}
+
 // isFailure reports whether a status says that the upstream failed, so that what is
 // stale may be used in its place (RFC 5861, section 4).
 func isFailure(status int) bool {
