@@ -67,9 +67,22 @@ func (c *Cache) launch(fl *flight, req Request, old *object, want byterange.Spec
 			c.arrive(fl, func() { fl.err = err })
 		}
 	}
-	if err := c.start(fly); err != nil {
+	if err := c.takeOff(fly, req.Policy); err != nil {
 		c.endFlight(fl, err)
 	}
+}
+
+// takeOff runs what opens an object, when it is its turn. A gateway's need not wait: most
+// of what it asks for is passed on, for as long as each client likes, and only what is
+// kept needs memory. The caller holds c.mu.
+func (c *Cache) takeOff(fly func(), p *Policy) error {
+	if !p.Gateway {
+		return c.start(fly)
+	}
+	if !c.background(fly) {
+		return ErrClosed
+	}
+	return nil
 }
 
 // deserted ends a flight that nobody waits for any more, before it has begun, and
@@ -303,7 +316,21 @@ func (c *Cache) take(fl *flight, req Request, a *answer, old *object, asked time
 		a.close()
 		return
 	}
-	c.run(f, a)
+	c.fillFrom(f, a)
+}
+
+// fillFrom reads the answer that has opened an object into it, when it is its turn.
+func (c *Cache) fillFrom(f *fill, a *answer) {
+	if !f.req.Policy.Gateway { // it is: the opening has waited for it
+		c.run(f, a)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.start(func() { c.run(f, a) }); err != nil {
+		a.close()
+		c.finish(f, err)
+	}
 }
 
 // openingHeader returns the fields that an opening request is sent with: the

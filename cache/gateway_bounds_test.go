@@ -2,11 +2,13 @@ package cache
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,4 +66,30 @@ func TestGatewayTinyParts(t *testing.T) {
 		t.Errorf("%d bytes each, for 1022", took)
 	}
 	runtime.KeepAlive(c)
+}
+
+// TestGatewayAsksAtOnce has more clients wait for slow answers, which are not kept, than
+// there may be fills.
+func TestGatewayAsksAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTest(t, Limits{Memory: 64 << 20})
+		var wg sync.WaitGroup
+		start := time.Now()
+		for i := range 1000 {
+			wg.Go(func() {
+				r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+				fetch := func(context.Context, http.Header) (*http.Response, error) {
+					time.Sleep(time.Second)
+					return &http.Response{StatusCode: 200, Header: http.Header{"Cache-Control": {"no-store"}}, Body: http.NoBody}, nil
+				}
+				if _, err := c.Serve(httptest.NewRecorder(), r, Request{Key: fmt.Sprint(i), Policy: &Policy{Gateway: true}, Header: r.Header, Fetch: fetch}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
 }
