@@ -67,11 +67,10 @@ func (r *resources) landed(target string) {
 
 // invalidate makes responses that were asked for before of no use. O(1).
 func (r *resources) invalidate(target string) {
-	if !r.known.Contains(target) && r.flying[target] == 0 {
-		return
-	}
 	r.generation++
-	r.get(target).since = r.generation
+	if r.known.Contains(target) || r.flying[target] > 0 {
+		r.get(target).since = r.generation
+	}
 }
 
 // selectedBy notes that responses are selected by the fields named.
@@ -129,7 +128,12 @@ func (s *store) claimVariant(req Request, o *object) bool {
 	}
 	names, _ := varyFields(o.header)
 	o.key = variant(req, names)
-	s.resources.get(req.Key).selectedBy(names)
+	res, ok := s.resources.known.Get(req.Key)
+	if !ok { // it may have been known before, and been invalidated since
+		res = s.resources.get(req.Key)
+		res.since = o.born
+	}
+	res.selectedBy(names)
 	return true
 }
 
