@@ -78,17 +78,24 @@ var unchanging = []string{"Content-Digest", "Content-Encoding", "Content-Md5", "
 // updatedHeader returns a stored header with what an answer says that confirms it: a
 // 304, or one to HEAD (RFC 9111, sections 3.2, 4.3.4 and 4.3.5).
 func updatedHeader(stored, answer http.Header) http.Header {
-	updated := stored.Clone()
+	updated := mergedHeader(stored, storedHeader(answer))
+	dropQualified(updated) // also what the stored answer did not list
+	return updated
+}
+
+// mergedHeader is the same with all that is not to be stored.
+func mergedHeader(stored, answer http.Header) http.Header {
+	merged := stored.Clone()
 	// These belong to the answer that brought them.
-	updated.Del("Age")
-	updated.Del("Date")
-	changes := storedHeader(answer)
+	merged.Del("Age")
+	merged.Del("Date")
+	changes := answer.Clone()
+	dropFraming(changes)
 	for _, name := range unchanging {
 		changes.Del(name)
 	}
-	maps.Copy(updated, changes)
-	dropQualified(updated) // also what the stored answer did not list
-	return updated
+	maps.Copy(merged, changes)
+	return merged
 }
 
 // unsentMetadata are the fields that a 304 leaves out: they describe a representation

@@ -43,7 +43,7 @@ type flight struct {
 	background bool        // nobody need wait for it
 
 	giveUp   context.CancelCauseFunc // ends the exchange
-	interims []interim               // that have come, for the waiters to pass on
+	interims []interim               // that have come, for the one to pass on whom the flight was launched for
 	news     chan struct{}           // closed when another one comes; nil if nobody looks
 }
 
@@ -70,9 +70,22 @@ func (c *Cache) launch(fl *flight, req Request, old *object, want byterange.Spec
 			c.arrive(fl, func() { fl.err = err })
 		}
 	}
-	if err := c.start(fly); err != nil {
+	if err := c.takeOff(fly, req.Policy); err != nil {
 		c.endFlight(fl, err)
 	}
+}
+
+// takeOff runs what opens an object, when it is its turn. A gateway's need not wait: most
+// of what it asks for is passed on, for as long as each client likes, and only what is
+// kept needs memory. The caller holds c.mu.
+func (c *Cache) takeOff(fly func(), p *Policy) error {
+	if !p.Gateway {
+		return c.start(fly)
+	}
+	if !c.background(fly) {
+		return ErrClosed
+	}
+	return nil
 }
 
 // deserted ends a flight that nobody waits for any more, before it has begun, and
@@ -141,7 +154,7 @@ func (c *Cache) fly(ctx context.Context, fl *flight, req Request, old *object, w
 	case confirms:
 		a.close()
 		c.arrive(fl, func() { c.confirmed(fl, req, a, old, asked) })
-	case old != nil && isFailure(a.StatusCode) && old.staleFor(time.Now()) < old.ifError:
+	case old != nil && isFailure(a.StatusCode) && c.mayFail(old):
 		a.close()
 		c.arrive(fl, func() { c.failed(fl, req, old, fmt.Errorf("%w: status %d", ErrBadAnswer, a.StatusCode)) })
 	case !c.keepable(fl, req, a):
@@ -151,10 +164,11 @@ func (c *Cache) fly(ctx context.Context, fl *flight, req Request, old *object, w
 	}
 }
 
-// confirmed ends a flight with what was stored, after a 304. The caller holds c.mu.
+// confirmed ends a flight with what was stored, after a 304. What that says may be for
+// the client alone that the upstream was asked for. The caller holds c.mu.
 func (c *Cache) confirmed(fl *flight, req Request, a *answer, old *object, asked time.Time) {
-	old.refresh(a.Header, req.Policy, asked)
-	if !req.Policy.mayStore(req.Header, old.status, old.header, asked) {
+	fl.header = mergedHeader(old.header, a.Header)
+	if !old.refresh(req, a.Header, asked) {
 		c.store.void(old)
 	}
 	if old.disk != nil {
@@ -212,7 +226,7 @@ func (c *Cache) askOpening(
 		return nil, false, err
 	}
 	switch {
-	case a.StatusCode == http.StatusNotModified && conditional && old.confirmedBy(a.Header):
+	case a.StatusCode == http.StatusNotModified && conditional && c.isAbout(a, old):
 		return a, true, nil
 	case fl.alone && !conditional: // the client's own preconditions and ranges were asked about
 		return a, false, nil
@@ -233,6 +247,13 @@ func (c *Cache) askOpening(
 		return nil, false, fmt.Errorf("%w: status %d to a plain request", ErrBadAnswer, a.StatusCode)
 	}
 	return a, false, nil
+}
+
+// isAbout reports whether a 304 is about an object, which other flights may be updating.
+func (c *Cache) isAbout(a *answer, o *object) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return o.confirmedBy(a.Header)
 }
 
 // markMissing remembers that an object does not exist, if that is what err says.
@@ -260,7 +281,7 @@ func (c *Cache) keepable(fl *flight, req Request, a *answer) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return a.size <= c.store.limits.Memory || newValidator(a.Header, a.size).usable()
+	return a.size <= c.store.limits.Memory || req.Policy.validator(objectStatus(a), a.Header, a.size).usable()
 }
 
 // take makes a new object of the answer, in the place of old if there was one, and
@@ -298,7 +319,21 @@ func (c *Cache) take(fl *flight, req Request, a *answer, old *object, asked time
 		a.close()
 		return
 	}
-	c.run(f, a)
+	c.fillFrom(f, a)
+}
+
+// fillFrom reads the answer that has opened an object into it, when it is its turn.
+func (c *Cache) fillFrom(f *fill, a *answer) {
+	if !f.req.Policy.Gateway { // it is: the opening has waited for it
+		c.run(f, a)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.start(func() { c.run(f, a) }); err != nil {
+		a.close()
+		c.finish(f, err)
+	}
 }
 
 // openingHeader returns the fields that an opening request is sent with: the

@@ -15,12 +15,13 @@ func (c *Cache) heard(req Request, a *answer, asked time.Time) {
 	if o == nil || o.status != http.StatusOK || a.StatusCode != http.StatusOK {
 		return
 	}
-	if !o.matches(a.Header) {
+	switch {
+	case !o.matches(a.Header):
 		o.freshness = freshness{}
-		return
-	}
-	o.refresh(a.Header, req.Policy, asked)
-	if !req.Policy.mayStore(req.Header, o.status, o.header, asked) {
+	case a.Header.Get("Etag") == "" && a.Header.Get("Last-Modified") == "":
+		// It says nothing against the stored version, and nothing for it: or else whoever
+		// looks every minute whether a page is there would have it kept for ever.
+	case !o.refresh(req, a.Header, asked):
 		c.store.void(o)
 	}
 }

@@ -21,7 +21,8 @@ type interim struct {
 }
 
 // relayInterims returns a context in which a flight's interim responses are kept for
-// its waiters to pass on, if the policy is a gateway's.
+// the client to pass on that the upstream was asked for, if the policy is a gateway's. To
+// others, nobody knows yet whether they may be shown.
 func (c *Cache) relayInterims(ctx context.Context, fl *flight, req Request) context.Context {
 	if !req.Policy.Gateway {
 		return ctx
@@ -36,7 +37,7 @@ func (c *Cache) relayInterims(ctx context.Context, fl *flight, req Request) cont
 			if len(fl.interims) == maxInterims {
 				return errInterims
 			}
-			fl.interims = append(fl.interims, interim{status, http.Header(maps.Clone(header))})
+			fl.interims = append(fl.interims, interim{status, storedHeader(http.Header(header))})
 			if fl.news != nil {
 				close(fl.news)
 				fl.news = nil
@@ -71,7 +72,7 @@ func (t *transaction) await(ctx context.Context, fl *flight) error {
 
 // interims returns those that came after the first told, and what to wait for.
 func (t *transaction) interims(fl *flight, told int) (fresh []interim, news <-chan struct{}) {
-	if t.tell == nil {
+	if t.tell == nil || t.outcome.collapsed {
 		return nil, nil
 	}
 	t.c.mu.Lock()

@@ -54,10 +54,7 @@ func (s *slice) uses() float64 { return float64(s.used) / float64(max(len(s.data
 // newObject returns the object that an answer brings, which was asked for at the time
 // given, and the answer's header with all that is not stored of it.
 func newObject(req Request, a *answer, asked time.Time) (o *object, full http.Header) {
-	o = &object{key: req.Key, status: http.StatusOK, size: a.size, slices: make(map[int]*slice)}
-	if a.StatusCode != http.StatusPartialContent {
-		o.status = a.StatusCode
-	}
+	o = &object{key: req.Key, status: objectStatus(a), size: a.size, slices: make(map[int]*slice)}
 	o.header = a.Header.Clone()
 	o.setFreshness(req.Policy, asked) // by all fields: some are not stored
 	full = o.header
@@ -65,12 +62,16 @@ func newObject(req Request, a *answer, asked time.Time) (o *object, full http.He
 		o.header = storedHeader(full)
 		dropFraming(full)
 	}
-	if o.status == http.StatusOK && (!req.Policy.Gateway || isStrong(o.header.Get("Etag")) || isStrongDate(o.header)) {
-		o.validator = newValidator(o.header, o.size)
-	} else {
-		o.validator.size = o.size
-	}
+	o.validator = req.Policy.validator(o.status, o.header, o.size)
 	return o, full
+}
+
+// objectStatus is that of the object which an answer brings, if only a part of it.
+func objectStatus(a *answer) int {
+	if a.StatusCode == http.StatusPartialContent {
+		return http.StatusOK
+	}
+	return a.StatusCode
 }
 
 // verifiable reports whether the upstream can be asked if the object still is good.
@@ -107,15 +108,22 @@ func (o *object) confirmedBy(h http.Header) bool {
 	return modified == "" || o.validator.etag != "" || modified == o.header.Get("Last-Modified")
 }
 
-// refresh updates the object's header and freshness with those of a 304 (RFC
-// 9111, section 4.3.4). The caller holds Cache.mu.
-func (o *object) refresh(h http.Header, p *Policy, now time.Time) {
-	if !p.Gateway { // the type may be the cache's own finding
+// refresh updates the object's header and freshness with those of an answer that confirms
+// it (RFC 9111, sections 4.3.4 and 4.3.5), asked for by the request at the time given. It
+// reports false, and changes nothing, if what would be stored then must not be, or would
+// be for other requests than those that the object is for. The caller holds Cache.mu.
+func (o *object) refresh(req Request, h http.Header, asked time.Time) bool {
+	if !req.Policy.Gateway { // the type may be the cache's own finding
 		h = h.Clone()
 		h.Del("Content-Type")
 	}
-	o.header, o.checked = updatedHeader(o.header, h), 0 // the tags may be others
-	o.setFreshness(p, now)
+	updated := updatedHeader(o.header, h)
+	if !req.Policy.mayStore(req.Header, o.status, updated, asked) || req.Policy.Gateway && !o.selects(req, updated) {
+		return false
+	}
+	o.header, o.checked = updated, 0 // the tags may be others
+	o.setFreshness(req.Policy, asked)
+	return true
 }
 
 // setFreshness takes the object's age and freshness from its header, which has

@@ -51,6 +51,7 @@ type transaction struct {
 	tell func(interim) // passes interim responses on; nil if none are to be expected
 
 	permitted  bool  // Permit has been called
+	apart      bool  // what others wait for has turned out not to be for this request
 	headOnly   bool  // none of the bytes is wanted
 	sendfile   bool  // the kernel copies from files to the client
 	outlived   *fill // has failed while the transaction had enough to go on
@@ -121,7 +122,7 @@ func (t *transaction) lookup(want byterange.Spec, recalled *flight) (*flight, er
 // others, as far as is known. The caller holds c.mu.
 func (t *transaction) heed(key string, now time.Time) (alone, done bool, err error) {
 	m, marked := t.c.store.mark(key, now)
-	alone = t.req.Policy.Gateway && !m.tooLarge && (marked || t.req.Header.Get("Authorization") != "")
+	alone = t.req.Policy.Gateway && !m.tooLarge && (marked || t.apart || t.req.Header.Get("Authorization") != "")
 	if !marked || alone {
 		return alone, false, nil
 	}
@@ -234,7 +235,10 @@ func (t *transaction) mayShare(fl *flight) bool {
 	if !t.req.Policy.Gateway || !t.outcome.collapsed {
 		return true
 	}
-	return fl.obj.selects(t.req) && fl.obj.fresh(time.Now())
+	selected := fl.obj.selects(t.req, fl.obj.header)
+	fresh := fl.obj.fresh(time.Now())
+	t.apart = selected && !fresh // it would be no different with the next one
+	return selected && fresh
 }
 
 // fallBack uses what is stale where it could not be confirmed, if it may. The caller

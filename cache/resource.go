@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"net/http"
 	"slices"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -66,11 +67,10 @@ func (r *resources) landed(target string) {
 
 // invalidate makes responses that were asked for before of no use. O(1).
 func (r *resources) invalidate(target string) {
-	if !r.known.Contains(target) && r.flying[target] == 0 {
-		return
-	}
 	r.generation++
-	r.get(target).since = r.generation
+	if r.known.Contains(target) || r.flying[target] > 0 {
+		r.get(target).since = r.generation
+	}
 }
 
 // selectedBy notes that responses are selected by the fields named.
@@ -128,7 +128,12 @@ func (s *store) claimVariant(req Request, o *object) bool {
 	}
 	names, _ := varyFields(o.header)
 	o.key = variant(req, names)
-	s.resources.get(req.Key).selectedBy(names)
+	res, ok := s.resources.known.Get(req.Key)
+	if !ok { // it may have been known before, and been invalidated since
+		res = s.resources.get(req.Key)
+		res.since = o.born
+	}
+	res.selectedBy(names)
 	return true
 }
 
@@ -138,8 +143,9 @@ func (s *store) hasOthers(req Request) bool {
 	return ok && len(res.varies) > 0 && len(res.varies[0]) > 0
 }
 
-// selects reports whether a request selects an object, which was fetched for another.
-func (o *object) selects(req Request) bool {
-	names, ok := varyFields(o.header)
+// selects reports whether a request selects an object, which was fetched for another and
+// has the header given.
+func (o *object) selects(req Request, h http.Header) bool {
+	names, ok := varyFields(h)
 	return ok && variant(req, names) == o.key
 }

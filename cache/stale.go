@@ -37,13 +37,20 @@ func (c *Cache) failed(fl *flight, req Request, old *object, err error) {
 	fl.err = err
 	c.markMissing(req, err)
 	switch {
-	case old == nil:
+	case old == nil, errors.Is(err, errAbandoned): // the client has left, and the upstream has not failed
 	case errors.Is(err, ErrNotFound):
 		c.store.void(old)
 	default:
 		old.retry = time.Now().Add(retryTime)
 		fl.stale = old
 	}
+}
+
+// mayFail reports whether an object may be used if the upstream fails.
+func (c *Cache) mayFail(o *object) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return o.staleFor(time.Now()) < o.ifError
 }
 
 // isFailure reports whether a status says that the upstream failed, so that what is

@@ -80,7 +80,7 @@ func (s *store) setLimits(l Limits) {
 		entries = int(max(l.Memory/bytesPerEntry, minEntries))
 	}
 	s.objects.Resize(entries)
-	s.resources.known.Resize(entries + maxExchanges + maxQueue) // those that are only flying push none out that has objects
+	s.resources.known.Resize(entries + maxExchanges + maxQueue) // those that are only flying hardly push one out that has objects
 	s.shrink()
 }
 

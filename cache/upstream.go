@@ -37,7 +37,9 @@ type part struct {
 }
 
 // maxSlices is how many slices an object can have whose slices are smaller than others'.
-const maxSlices = 1024
+// Each takes some 250 bytes that nobody counts, and so many still are within what there is
+// for an entry: see bytesPerEntry.
+const maxSlices = 32
 
 // sliceSize returns the size for slices, at most the one given, that the part can be
 // cut into without a rest; 0 if there is none, or the object would have too many.

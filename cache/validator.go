@@ -22,6 +22,15 @@ func newValidator(h http.Header, size int64) validator {
 	return v
 }
 
+// validator returns that of an object with a status. A gateway knows only of what has
+// status 200 that it is one, and does not trust a date that can be that of two versions.
+func (p *Policy) validator(status int, h http.Header, size int64) validator {
+	if p.Gateway && (status != http.StatusOK || !isStrong(h.Get("Etag")) && !isStrongDate(h)) {
+		return validator{size: size}
+	}
+	return newValidator(h, size)
+}
+
 // usable reports whether the validator can vouch that two answers are parts of
 // one version.
 func (v validator) usable() bool {
