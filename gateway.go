@@ -13,6 +13,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+
+	"github.com/voyo-music/caddy-voyo/cache"
 )
 
 // What the cache can't answer goes past it: other methods than GET and HEAD, requests
@@ -62,9 +64,11 @@ func (h *Handler) pass(w http.ResponseWriter, r *http.Request, f *forwarding) er
 		relayed.tunnel.end()
 		return nil
 	}
-	switch {
-	case failed == nil:
+	if failed == nil {
 		return nil
+	}
+	setCacheStatus(r, cache.Failed)
+	switch {
 	case r.Context().Err() != nil:
 		return clientGone(r)
 	case up.failed() != nil:

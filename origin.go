@@ -158,19 +158,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, f *forwardin
 		Fetch:  h.fetchPage(f, http.MethodGet),
 		Head:   h.fetchPage(f, http.MethodHead),
 	})
-	setCacheStatus(r, status)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, cache.ErrAborted):
-		// only a broken connection tells the client that the body is not whole
-		panic(http.ErrAbortHandler)
-	case r.Context().Err() != nil:
-		return clientGone(r)
-	default:
-		h.reportPanic(err)
-		return pageError(err)
-	}
+	return h.end(r, status, err, func() error { return pageError(err) })
 }
 
 // fetchPage returns the cache's Fetch for the method. It may run after the client's
@@ -215,9 +203,4 @@ func pageError(err error) error {
 		p = errSlowPage
 	}
 	return caddyhttp.Error(p.status, p)
-}
-
-// setCacheStatus tells access logs what the cache did.
-func setCacheStatus(r *http.Request, status cache.Status) {
-	r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.voyo.cache", string(status))
 }

@@ -15,7 +15,12 @@ import (
 // startGateway starts an edge with an origin. Its resolver is never asked.
 func startGateway(t *testing.T, origin, more string) *edge {
 	t.Helper()
-	return startEdge(t, fmt.Sprintf(`voyo {
+	return startEdge(t, gatewaySite(origin, more))
+}
+
+// gatewaySite configures one. The origin may have a block.
+func gatewaySite(origin, more string) string {
+	return fmt.Sprintf(`voyo {
 		%s
 		origin %s
 		allowed_origins https://voyo.test
@@ -24,7 +29,7 @@ func startGateway(t *testing.T, origin, more string) *edge {
 			response_header_timeout 5s
 		}
 	}
-	%s`, template("http://127.0.0.1:9"), origin, more))
+	%s`, template("http://127.0.0.1:9"), origin, more)
 }
 
 // reflecting is an origin that tells how it was asked.
