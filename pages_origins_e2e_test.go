@@ -6,8 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -45,9 +43,8 @@ func TestPagesOverTLS(t *testing.T) {
 			t.Errorf("%s: got %s", method, a)
 		}
 	}
-	logged, err := os.ReadFile(filepath.Join(e.dir, "log"))
-	must(t, err)
-	if strings.Count(string(logged), `"could not fetch from origin"`) != 2 || strings.Count(string(logged), `"reason":"tls"`) != 2 {
+	logged := e.log(t)
+	if strings.Count(logged, `"could not fetch from origin"`) != 2 || strings.Count(logged, `"reason":"tls"`) != 2 {
 		t.Errorf("logged: %s", logged)
 	}
 }

@@ -98,9 +98,10 @@ func TestOriginUpgrade(t *testing.T) {
 	if r.Header.Get("X-Custom") != "1" || r.Header.Get("Via") == "" || r.Header.Get("X-Forwarded-Host") != "www.test" {
 		t.Errorf("the origin got %v", r.Header)
 	}
-	if logged := e.logged(t); strings.Count(logged, `"status":101`) != 2 || strings.Count(logged, `"voyo_cache":"pass"`) != 2 {
-		t.Errorf("logged: %s", logged)
-	}
+	eventually(t, "both are logged", func() bool {
+		logged := e.log(t)
+		return strings.Count(logged, `"status":101`) == 2 && strings.Count(logged, `"voyo_cache":"pass"`) == 2
+	})
 }
 
 // What a client sends before it knows that the connection is upgraded gets there, too.
