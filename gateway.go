@@ -19,7 +19,7 @@ import (
 )
 
 // What the cache can't answer goes past it: other methods than GET and HEAD, requests
-// with a body, and those that switch to another protocol.
+// with a body or for events, and those that switch to another protocol.
 
 // pass has the origin answer, both bodies streaming.
 func (h *Handler) pass(w http.ResponseWriter, r *http.Request, f *forwarding) error {

@@ -36,8 +36,8 @@ const (
 // -Proto who asked and for what; what clients say of that is passed on only from
 // those that Caddy trusts (`trusted_proxies`).
 //
-// Upgraded connections, as WebSockets are, end when the configuration is replaced,
-// and count for the transport's `max_conns_per_host`.
+// Upgraded connections, as WebSockets are, end when the configuration is replaced.
+// They and event streams count for the transport's `max_conns_per_host` while they last.
 //
 // Of the settings below, some have other defaults here: `ttl` is a tenth of the time
 // since the answer was last modified, `negative_ttl` is `0`, `max_object` is 16 MiB

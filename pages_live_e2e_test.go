@@ -8,6 +8,8 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"testing"
+
+	voyo "github.com/voyo-music/caddy-voyo"
 )
 
 // onProtocols runs a test with an edge as clients of HTTP/1.1 and of HTTP/2 see it.
@@ -79,12 +81,15 @@ func TestPagesTrailers(t *testing.T) {
 	})
 }
 
-// Events come as they happen, for as long as they do, and end with the client.
+// Events come as they happen, for as long as they do, and end with the client. One that
+// asks for events gets nothing of another's, whatever the policy.
 func TestPagesOfEvents(t *testing.T) {
 	event, gone := make(chan string), make(chan struct{}, 1)
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
-		w.Header().Set("Cache-Control", "no-cache")
+		if control := r.URL.RawQuery; control != "" {
+			w.Header().Set("Cache-Control", control)
+		}
 		_ = http.NewResponseController(w).Flush()
 		for {
 			select {
@@ -97,23 +102,33 @@ func TestPagesOfEvents(t *testing.T) {
 			}
 		}
 	})
-	onProtocols(t, gatewaySite(o.URL, ""), func(t *testing.T, e *edge) {
-		for range 2 { // the first one shows that there is nothing to keep
-			event := func(data string) { await(t, "the origin sends an event", send(event, data)) }
-			go event("first")
-			resp := e.request(t, "GET", "/events", nil)
+	happens := func(data string) { await(t, "the origin sends an event", send(event, data)) }
+	onProtocols(t, gatewaySite(o.URL+" {\nttl 1h\n}", ""), func(t *testing.T, e *edge) {
+		listen := func(uri string, header http.Header, first <-chan struct{}) {
+			resp := e.request(t, "GET", uri, header)
+			if first == nil { // there is a header before there are events
+				first = send(event, "0")
+			}
+			await(t, "the first event", first)
 			from := bufio.NewReader(resp.Body)
-			checkLine(t, from, "data: first\n")
+			checkLine(t, from, "data: 0\n")
 			checkLine(t, from, "\n")
 			for range 3 {
-				event("next")
+				happens("next")
 				checkLine(t, from, "data: next\n")
 				checkLine(t, from, "\n")
 			}
 			resp.Body.Close()
 			await(t, "the origin knows that the client has left", gone)
 		}
+		for range 2 {
+			listen("/events", with("Accept", "text/event-stream"), nil)
+			listen("/events?no-cache", nil, send(event, "0"))
+		}
 	})
+	if n := len(o.asked("")); n != 8 {
+		t.Errorf("the origin was asked %d times", n)
+	}
 }
 
 // send sends a value, and returns what is closed when it has been received.
@@ -124,4 +139,42 @@ func send[T any](c chan<- T, v T) <-chan struct{} {
 		close(sent)
 	}()
 	return sent
+}
+
+// What a client is being sent goes on to its end, whatever is loaded meanwhile.
+func TestPagesUnderWayOutliveReload(t *testing.T) {
+	for _, method := range []string{"GET", "POST"} {
+		for _, control := range []string{"max-age=60", "no-store"} {
+			goOn := make(chan struct{})
+			o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Cache-Control", control)
+				_, _ = io.WriteString(w, "first")
+				_ = http.NewResponseController(w).Flush()
+				select {
+				case <-goOn:
+					_, _ = io.WriteString(w, " and last")
+				case <-r.Context().Done():
+				}
+			})
+			e := startGateway(t, o.URL, "")
+			resp := e.request(t, method, "/page", nil)
+			first := make([]byte, 5)
+			if _, err := io.ReadFull(resp.Body, first); err != nil || string(first) != "first" {
+				t.Fatalf("%s, %s: got %q, error %v", method, control, first, err)
+			}
+			must(t, e.load(t, gatewaySite(o.URL, "")))
+			must(t, e.load(t, "respond nothing"))
+			if err := e.loadWithFailingApp(t, gatewaySite(o.URL, "")); err == nil {
+				t.Fatal("it was loaded")
+			}
+			close(goOn)
+			if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != " and last" {
+				t.Errorf("%s, %s: got %q, error %v", method, control, rest, err)
+			}
+			resp.Body.Close()
+			eventually(t, "no state is in use", func() bool { return voyo.StatesInUse() == 0 })
+			o.onlyAsked(t)
+			e.stop(t)
+		}
+	}
 }
