@@ -9,6 +9,8 @@ import (
 	"net/textproto"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	voyo "github.com/voyo-music/caddy-voyo"
 )
 
@@ -177,4 +179,56 @@ func TestPagesUnderWayOutliveReload(t *testing.T) {
 			e.stop(t)
 		}
 	}
+}
+
+// Whatever way pages come, are reloaded and are left, nothing stays open of them.
+func TestPagesLeakNothing(t *testing.T) {
+	arrived, gone := make(chan struct{}, 1), make(chan struct{}, 1)
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", r.URL.RawQuery)
+		switch r.URL.Path {
+		case "/breaks":
+			w.Header().Set("Content-Length", "10")
+			_, _ = io.WriteString(w, "page")
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		case "/hangs":
+			_, _ = io.WriteString(w, "page")
+			_ = http.NewResponseController(w).Flush()
+			arrived <- struct{}{}
+			<-r.Context().Done()
+			gone <- struct{}{}
+		}
+	})
+	e := newEdge(t)
+	use := func() {
+		must(t, e.load(t, gatewaySite(o.URL, "")))
+		for range 3 {
+			for _, control := range []string{"max-age=60", "no-store", "no-cache"} {
+				e.get(t, "/page?"+control)
+				e.do(t, "HEAD", "/head?"+control, nil)
+				e.do(t, "PUT", "/page?"+control, nil)
+				_, _ = io.ReadAll(e.request(t, "GET", "/breaks?"+control, nil).Body)
+			}
+			conn, _ := e.raw(t, "GET /hangs?no-store HTTP/1.1\nHost: www.test\n\n")
+			await(t, "the origin is asked", arrived)
+			conn.Close()
+			await(t, "the origin knows that the client has left", gone)
+			must(t, e.load(t, gatewaySite(o.URL+" {\nttl 1m\n}", "")))
+		}
+		e.stop(t)
+		e.client.CloseIdleConnections()
+		o.CloseClientConnections()
+	}
+	use() // what is started once
+	eventually(t, "no state is in use", func() bool { return voyo.StatesInUse() == 0 })
+	leaks, files := goleak.IgnoreCurrent(), measureUsage(t).files
+	for range 3 {
+		use()
+	}
+	eventually(t, "no state is in use", func() bool { return voyo.StatesInUse() == 0 })
+	goleak.VerifyNone(t, leaks,
+		// it sleeps for 5 seconds before it sees that its lock is gone
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"))
+	eventually(t, "no more files are open than before", func() bool { return measureUsage(t).files <= files })
 }
