@@ -261,6 +261,12 @@ func (e *edge) stop(t *testing.T) {
 func (e *edge) logged(t *testing.T) string {
 	t.Helper()
 	e.stop(t)
+	return e.log(t)
+}
+
+// log returns what the edge has logged so far.
+func (e *edge) log(t *testing.T) string {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join(e.dir, "log"))
 	if err != nil {
 		t.Fatal(err)

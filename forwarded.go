@@ -28,6 +28,11 @@ var conditionFields = []string{
 // ownFields are what this edge tells the origin of a request.
 var ownFields = []string{"Cdn-Loop", "Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}
 
+// eventStream is what browsers accept, and nothing else, where they wait for events.
+// Those are for one client, and do not end: there is nothing to keep, whatever the
+// policy says of pages.
+const eventStream = "text/event-stream"
+
 // forwarding is a client's request as it goes to the origin. It holds nothing of the
 // request itself, which may end before.
 type forwarding struct {
@@ -48,7 +53,8 @@ func hasTarget(r *http.Request) bool {
 // newForwarding makes of a client's request what the origin is to be sent.
 func newForwarding(r *http.Request, origin *url.URL) *forwarding {
 	f := &forwarding{header: r.Header.Clone(), upgrade: upgradeOf(r)}
-	f.cacheable = f.upgrade == "" && r.ContentLength == 0 && (r.Method == http.MethodGet || r.Method == http.MethodHead)
+	f.cacheable = f.upgrade == "" && r.ContentLength == 0 && (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
+		r.Header.Get("Accept") != eventStream
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
 	scheme, host := clientsView(r, trusted)
 	f.target = *r.URL

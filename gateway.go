@@ -3,6 +3,7 @@ package voyo
 import (
 	"bufio"
 	"context"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -13,10 +14,12 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+
+	"github.com/voyo-music/caddy-voyo/cache"
 )
 
 // What the cache can't answer goes past it: other methods than GET and HEAD, requests
-// with a body, and those that switch to another protocol.
+// with a body or for events, and those that switch to another protocol.
 
 // pass has the origin answer, both bodies streaming.
 func (h *Handler) pass(w http.ResponseWriter, r *http.Request, f *forwarding) error {
@@ -54,7 +57,7 @@ func (h *Handler) pass(w http.ResponseWriter, r *http.Request, f *forwarding) er
 		FlushInterval:  -1,
 		BufferPool:     &passBuffers,
 		ErrorLog:       silent,
-		ModifyResponse: func(resp *http.Response) error { return h.passing(r, f, resp) },
+		ModifyResponse: func(resp *http.Response) error { return h.passing(r, f, resp, relayed) },
 		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
 	}
 	proxy.ServeHTTP(relayed, r)
@@ -62,9 +65,11 @@ func (h *Handler) pass(w http.ResponseWriter, r *http.Request, f *forwarding) er
 		relayed.tunnel.end()
 		return nil
 	}
-	switch {
-	case failed == nil:
+	if failed == nil {
 		return nil
+	}
+	setCacheStatus(r, cache.Failed)
+	switch {
 	case r.Context().Err() != nil:
 		return clientGone(r)
 	case up.failed() != nil:
@@ -120,9 +125,10 @@ func (f *forwarding) rewrite(out *http.Request) {
 
 // passing completes the header of the origin's answer, and lets the cache know of
 // what has changed by it, before the client does.
-func (h *Handler) passing(r *http.Request, f *forwarding, resp *http.Response) error {
+func (h *Handler) passing(r *http.Request, f *forwarding, resp *http.Response, w *relayWriter) error {
 	addVia(resp.Header, resp.ProtoMajor, resp.ProtoMinor)
 	if resp.StatusCode == http.StatusSwitchingProtocols {
+		w.header = resp.Header.Clone() // of which net/http's proxy tells too late
 		return nil
 	}
 	h.invalidate(r.Method, f, resp)
@@ -158,7 +164,7 @@ func (w *relayWriter) Header() http.Header {
 
 // WriteHeader implements http.ResponseWriter.
 func (w *relayWriter) WriteHeader(status int) {
-	if status < 200 {
+	if status < 200 && status != http.StatusSwitchingProtocols {
 		w.writeInterim(status)
 		return
 	}
@@ -191,14 +197,18 @@ func (w *relayWriter) writeInterim(status int) {
 	maps.Copy(final, saved)
 }
 
-// Hijack implements http.Hijacker. From then on nobody can be told of an error.
+// Hijack implements http.Hijacker. From then on nobody can be told of an error. The
+// header goes the way of all others, for Caddy to log its status; net/http's proxy
+// writes one to the connection itself, which comes to nothing.
 func (w *relayWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.WriteHeader(http.StatusSwitchingProtocols)
+	w.header = make(http.Header)
 	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
-	w.tunnel = &tunnel{Conn: conn}
-	return w.tunnel, rw, nil
+	w.tunnel = &tunnel{Conn: conn, from: rw.Reader}
+	return w.tunnel, bufio.NewReadWriter(rw.Reader, bufio.NewWriter(io.Discard)), nil
 }
 
 // tunnel is the client's end of an upgraded connection. net/http's proxy leaves while
@@ -206,12 +216,14 @@ func (w *relayWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 type tunnel struct {
 	net.Conn
 
+	from *bufio.Reader // has what the client sent early
+
 	mu   sync.RWMutex // held while something is copied
 	over bool
 }
 
 // Read implements io.Reader.
-func (t *tunnel) Read(p []byte) (int, error) { return t.copying(t.Conn.Read, p) }
+func (t *tunnel) Read(p []byte) (int, error) { return t.copying(t.from.Read, p) }
 
 // Write implements io.Writer.
 func (t *tunnel) Write(p []byte) (int, error) { return t.copying(t.Conn.Write, p) }

@@ -245,6 +245,8 @@ func TestCacheable(t *testing.T) {
 	}{
 		{"GET", "HTTP/1.1", 0, nil, true, ""},
 		{"HEAD", "HTTP/2.0", 0, nil, true, ""},
+		{"GET", "HTTP/1.1", 0, with("Accept", "text/event-stream"), false, ""},
+		{"GET", "HTTP/1.1", 0, with("Accept", "text/html, text/event-stream"), true, ""},
 		{"GET", "HTTP/1.1", 1, nil, false, ""},
 		{"GET", "HTTP/1.1", -1, nil, false, ""},
 		{"POST", "HTTP/1.1", 0, nil, false, ""},

@@ -91,11 +91,17 @@ func (h *Handler) serveArt(w http.ResponseWriter, r *http.Request, req request) 
 	return h.conclude(w, r, req, up, status, err)
 }
 
-// conclude ends a request that the cache has answered, or could not answer.
+// conclude ends a request for an asset.
 func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, req request, up *upstream, status cache.Status, err error) error {
-	setCacheStatus(r, status)
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	repl.Set("http.voyo.resolver", up.answeredBy())
+	return h.end(r, status, err, func() error { return answerError(w, r, problemOf(req.asset.Kind, err)) })
+}
+
+// end ends a request that the cache has answered. If it could not, and the client
+// still is there, tell says so.
+func (h *Handler) end(r *http.Request, status cache.Status, err error, tell func() error) error {
+	setCacheStatus(r, status)
 	switch {
 	case err == nil:
 		return nil
@@ -107,8 +113,13 @@ func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, req request, 
 		return clientGone(r)
 	default:
 		h.reportPanic(err)
-		return answerError(w, r, problemOf(req.asset.Kind, err))
+		return tell()
 	}
+}
+
+// setCacheStatus tells access logs what the cache did.
+func setCacheStatus(r *http.Request, status cache.Status) {
+	r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.voyo.cache", string(status))
 }
 
 // clientGone is returned when the client left before anything was sent.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 
 	"github.com/caddyserver/caddy/v2"
@@ -34,8 +36,8 @@ const (
 // -Proto who asked and for what; what clients say of that is passed on only from
 // those that Caddy trusts (`trusted_proxies`).
 //
-// Upgraded connections, as WebSockets are, end when the configuration is replaced,
-// and count for the transport's `max_conns_per_host`.
+// Upgraded connections, as WebSockets are, end when the configuration is replaced.
+// They and event streams count for the transport's `max_conns_per_host` while they last.
 //
 // Of the settings below, some have other defaults here: `ttl` is a tenth of the time
 // since the answer was last modified, `negative_ttl` is `0`, `max_object` is 16 MiB
@@ -158,19 +160,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, f *forwardin
 		Fetch:  h.fetchPage(f, http.MethodGet),
 		Head:   h.fetchPage(f, http.MethodHead),
 	})
-	setCacheStatus(r, status)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, cache.ErrAborted):
-		// only a broken connection tells the client that the body is not whole
-		panic(http.ErrAbortHandler)
-	case r.Context().Err() != nil:
-		return clientGone(r)
-	default:
-		h.reportPanic(err)
-		return pageError(err)
-	}
+	return h.end(r, status, err, func() error { return pageError(err) })
 }
 
 // fetchPage returns the cache's Fetch for the method. It may run after the client's
@@ -179,7 +169,7 @@ func (h *Handler) fetchPage(f *forwarding, method string) cache.Fetch {
 	return func(ctx context.Context, header http.Header) (*http.Response, error) {
 		target := f.url
 		out := &http.Request{Method: method, URL: &target, Host: target.Host, Header: f.fetchHeader(header)}
-		resp, err := h.client.RoundTrip(out.WithContext(ctx))
+		resp, err := h.client.RoundTrip(out.WithContext(withCleanInterims(ctx)))
 		if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
 			resp.Body.Close()
 			err = errBadAnswer // nobody has asked for that
@@ -199,6 +189,17 @@ func (h *Handler) fetchPage(f *forwarding, method string) cache.Fetch {
 	}
 }
 
+// withCleanInterims returns a context with which the cache gets interim answers
+// without what is about the connection to the origin. The latest trace comes first.
+func withCleanInterims(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		Got1xxResponse: func(_ int, header textproto.MIMEHeader) error {
+			removeHopByHop(http.Header(header))
+			return nil
+		},
+	})
+}
+
 // originFailed logs that the origin could not be used, and returns why.
 func (h *Handler) originFailed(method string, err error) failure {
 	f := failureOf(err)
@@ -215,9 +216,4 @@ func pageError(err error) error {
 		p = errSlowPage
 	}
 	return caddyhttp.Error(p.status, p)
-}
-
-// setCacheStatus tells access logs what the cache did.
-func setCacheStatus(r *http.Request, status cache.Status) {
-	r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.voyo.cache", string(status))
 }

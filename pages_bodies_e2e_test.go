@@ -135,40 +135,32 @@ func TestOriginInterim(t *testing.T) {
 	}
 }
 
-// A client that leaves takes its request with it.
+// A client that leaves takes its request with it, which is no failure of the origin's.
 func TestOriginClientLeaves(t *testing.T) {
-	arrived, gone := make(chan struct{}), make(chan struct{})
-	o := newOrigin(t, func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.ReadAll(r.Body)
-		close(arrived)
-		<-r.Context().Done()
-		close(gone)
-	})
-	e := startGateway(t, o.URL, "")
-	conn, _ := e.raw(t, "POST / HTTP/1.1\nHost: www.test\nContent-Length: 1\n\nx")
-	await(t, "the origin is asked", arrived)
-	conn.Close()
-	await(t, "the origin knows that the client has left", gone)
-	if strings.Contains(e.logged(t), "could not fetch from origin") {
-		t.Error("it counts as the origin's failure")
-	}
-}
-
-// A client that does not send its body to the end is no failure of the origin's.
-func TestOriginClientBreaksOff(t *testing.T) {
-	arrived, gone := make(chan struct{}), make(chan struct{})
-	o := newOrigin(t, func(_ http.ResponseWriter, r *http.Request) {
-		close(arrived)
-		_, _ = io.ReadAll(r.Body)
-		close(gone)
-	})
-	e := startGateway(t, o.URL, "")
-	conn, _ := e.raw(t, "POST / HTTP/1.1\nHost: www.test\nContent-Length: 10\n\nx")
-	await(t, "the origin is asked", arrived)
-	conn.Close()
-	await(t, "the origin knows that the client has left", gone)
-	if strings.Contains(e.logged(t), "could not fetch from origin") {
-		t.Error("it counts as the origin's failure")
+	for name, request := range map[string]string{
+		"waits for a page":        "GET /page HTTP/1.1\nHost: www.test\n\n",
+		"waits for a HEAD":        "HEAD /page HTTP/1.1\nHost: www.test\n\n",
+		"waits for a POST":        "POST / HTTP/1.1\nHost: www.test\nContent-Length: 1\n\nx",
+		"in the middle of a POST": "POST / HTTP/1.1\nHost: www.test\nContent-Length: 10\n\nx",
+	} {
+		t.Run(name, func(t *testing.T) {
+			arrived, gone := make(chan struct{}), make(chan struct{})
+			o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Cache-Control", "no-store")
+				close(arrived)
+				_, _ = io.ReadAll(r.Body)
+				<-r.Context().Done()
+				close(gone)
+			})
+			e := startGateway(t, o.URL, "")
+			conn, _ := e.raw(t, request)
+			await(t, "the origin is asked", arrived)
+			conn.Close()
+			await(t, "the origin knows that the client has left", gone)
+			if strings.Contains(e.logged(t), "could not fetch from origin") {
+				t.Error("it counts as the origin's failure")
+			}
+		})
 	}
 }
 

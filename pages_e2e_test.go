@@ -10,12 +10,18 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // startGateway starts an edge with an origin. Its resolver is never asked.
 func startGateway(t *testing.T, origin, more string) *edge {
 	t.Helper()
-	return startEdge(t, fmt.Sprintf(`voyo {
+	return startEdge(t, gatewaySite(origin, more))
+}
+
+// gatewaySite configures one. The origin may have a block.
+func gatewaySite(origin, more string) string {
+	return fmt.Sprintf(`voyo {
 		%s
 		origin %s
 		allowed_origins https://voyo.test
@@ -24,7 +30,7 @@ func startGateway(t *testing.T, origin, more string) *edge {
 			response_header_timeout 5s
 		}
 	}
-	%s`, template("http://127.0.0.1:9"), origin, more))
+	%s`, template("http://127.0.0.1:9"), origin, more)
 }
 
 // reflecting is an origin that tells how it was asked.
@@ -56,6 +62,7 @@ func (e *edge) raw(t *testing.T, request string) (net.Conn, *bufio.Reader) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
+	must(t, conn.SetDeadline(time.Now().Add(patience)))
 	if _, err := io.WriteString(conn, strings.ReplaceAll(request, "\n", "\r\n")); err != nil {
 		t.Fatal(err)
 	}

@@ -76,7 +76,7 @@ func checkClosed(t *testing.T, from *bufio.Reader) {
 
 func TestOriginUpgrade(t *testing.T) {
 	o, closed := echoing(t)
-	e := startGateway(t, o.URL, "")
+	e := startGateway(t, o.URL, "log_append voyo_cache {http.voyo.cache}")
 
 	conn, from := e.upgraded(t)
 	for _, line := range []string{"one\n", "two\n"} {
@@ -98,6 +98,23 @@ func TestOriginUpgrade(t *testing.T) {
 	if r.Header.Get("X-Custom") != "1" || r.Header.Get("Via") == "" || r.Header.Get("X-Forwarded-Host") != "www.test" {
 		t.Errorf("the origin got %v", r.Header)
 	}
+	eventually(t, "both are logged", func() bool {
+		logged := e.log(t)
+		return strings.Count(logged, `"status":101`) == 2 && strings.Count(logged, `"voyo_cache":"pass"`) == 2
+	})
+}
+
+// What a client sends before it knows that the connection is upgraded gets there, too.
+func TestOriginUpgradeEarly(t *testing.T) {
+	o, _ := echoing(t)
+	e := startGateway(t, o.URL, "header X-Edge yes")
+	_, from := e.raw(t, upgradeRequest+"early\n")
+	resp := readRaw(t, from, "GET")
+	if resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("X-Edge") != "yes" || len(resp.Header["X-Origin"]) != 1 {
+		t.Fatalf("got %s, %v", resp.Status, resp.Header)
+	}
+	checkLine(t, from, "hello\n")
+	checkLine(t, from, "early\r\n")
 }
 
 // An origin may decline, and what it is not asked for it must not do.

@@ -41,14 +41,7 @@ func TestStreamsFromDisk(t *testing.T) {
 			site := fmt.Sprintf("voyo {\n%s\nstream {\nmemory 1MiB\nslice 64KiB\ndisk %s 64MiB\n}\n}", template(a.URL), t.TempDir())
 			var n node
 			if c.tls {
-				cert, key, pool := newCertificate(t)
-				e := newEdge(t)
-				config := string(e.adapt(t, fmt.Sprintf("tls %s %s\n%s", cert, key, site)))
-				// HTTP/3 can't be had on a port that the test holds
-				must(t, e.loadJSON(t, []byte(strings.Replace(config, `"listen":`, `"protocols":["h1","h2"],"listen":`, 1))))
-				transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: c.h2, DisableCompression: true}
-				t.Cleanup(transport.CloseIdleConnections)
-				n = node{"https://127.0.0.1:" + e.port, &http.Client{Transport: transport}}
+				n = startSecure(t, site, c.h2).node
 			} else {
 				n = startEdge(t, site).node
 			}
@@ -175,6 +168,21 @@ func (n node) hearParts(ctx context.Context, s song, bounds ...int64) error {
 		return fmt.Errorf("after the last part: %w", err)
 	}
 	return nil
+}
+
+// startSecure starts Caddy with a site that is served over TLS, to a client of HTTP/2 or
+// of HTTP/1.1 alone.
+func startSecure(t *testing.T, site string, h2 bool) *edge {
+	t.Helper()
+	cert, key, pool := newCertificate(t)
+	e := newEdge(t)
+	config := string(e.adapt(t, fmt.Sprintf("tls %s %s\n%s", cert, key, site)))
+	// HTTP/3 can't be had on a port that the test holds
+	must(t, e.loadJSON(t, []byte(strings.Replace(config, `"listen":`, `"protocols":["h1","h2"],"listen":`, 1))))
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: h2, DisableCompression: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	e.node = node{"https://127.0.0.1:" + e.port, &http.Client{Transport: transport}}
+	return e
 }
 
 // newCertificate returns the paths of a certificate for the loopback interface and
