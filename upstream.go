@@ -50,7 +50,8 @@ func (u *upstream) request() cache.Request {
 	if u.asset.Kind == resolver.Art {
 		policy = &u.h.artPolicy
 	}
-	return cache.Request{Key: u.asset.Key(), Policy: policy, Fetch: u.fetch, Annotate: u.setTiming}
+	annotate := func(_ cache.Status, header http.Header) { u.setTiming(header) }
+	return cache.Request{Key: u.asset.Key(), Policy: policy, Fetch: u.fetch, Annotate: annotate}
 }
 
 // answeredBy returns the name of the resolver that the last fetch was answered

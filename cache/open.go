@@ -50,6 +50,7 @@ type transaction struct {
 	own  *answer       // to this request alone: obj is nil
 	tell func(interim) // passes interim responses on; nil if none are to be expected
 
+	sent       sent  // since that was last counted
 	permitted  bool  // Permit has been called
 	headOnly   bool  // none of the bytes is wanted
 	sendfile   bool  // the kernel copies from files to the client
@@ -305,6 +306,7 @@ func (t *transaction) close() {
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
 	t.release()
+	t.tally()
 	if t.own != nil {
 		t.own.close()
 		t.own = nil
