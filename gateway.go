@@ -70,6 +70,7 @@ func (h *Handler) pass(w http.ResponseWriter, r *http.Request, f *forwarding) er
 	case up.failed() != nil:
 		return uploadError(up.failed())
 	default:
+		countFetch(r.Context(), kindPage, originSource, nil, failed)
 		return pageError(h.originFailed(r.Method, failed))
 	}
 }
@@ -121,6 +122,7 @@ func (f *forwarding) rewrite(out *http.Request) {
 // passing completes the header of the origin's answer, and lets the cache know of
 // what has changed by it, before the client does.
 func (h *Handler) passing(r *http.Request, f *forwarding, resp *http.Response) error {
+	countFetch(r.Context(), kindPage, originSource, resp, nil)
 	addVia(resp.Header, resp.ProtoMajor, resp.ProtoMinor)
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return nil
@@ -175,6 +177,13 @@ func (w *relayWriter) WriteHeader(status int) {
 		final.Set("Connection", "close")
 	}
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *relayWriter) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	passedBytes.Add(int64(n))
+	return n, err
 }
 
 func (w *relayWriter) writeInterim(status int) {

@@ -94,6 +94,7 @@ func (h *Handler) serveArt(w http.ResponseWriter, r *http.Request, req request) 
 // conclude ends a request that the cache has answered, or could not answer.
 func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, req request, up *upstream, status cache.Status, err error) error {
 	setCacheStatus(r, status)
+	countAnswer(r, string(req.asset.Kind), status, err)
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	repl.Set("http.voyo.resolver", up.answeredBy())
 	switch {

@@ -136,6 +136,9 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 // has nothing to give back, and nothing can fail after.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
+	if err := registerMetrics(ctx); err != nil {
+		return err
+	}
 	l, err := h.provisionPolicies()
 	if err != nil {
 		return err
