@@ -96,20 +96,47 @@ func timeFirstByte(kind string) func(cache.Status) {
 	}
 }
 
+// What came of a lookup, as lookupsTotal has it.
+const (
+	lookupRemembered = "remembered"
+	lookupFound      = "found"
+	lookupMissing    = "missing"
+	lookupFailed     = "failed"
+)
+
+// showSources has the series of the resolvers and of the origin begin at zero, so that
+// what needs no upstream has something to be compared with.
+func (h *Handler) showSources() {
+	show := func(kind, source string) {
+		upstreamRequestsTotal.WithLabelValues(kind, source)
+		upstreamBytesTotal.WithLabelValues(kind, source)
+	}
+	for _, r := range h.resolvers {
+		show(kindStream, r.display)
+		show(kindArt, r.display)
+		for _, outcome := range []string{lookupRemembered, lookupFound, lookupMissing, lookupFailed} {
+			lookupsTotal.WithLabelValues(r.display, outcome)
+		}
+	}
+	if h.origin != nil {
+		show(kindPage, originSource)
+	}
+}
+
 // countLookup counts what a resolver was asked.
 func countLookup(ctx context.Context, source string, remembered bool, err error) {
-	outcome := "found"
+	outcome := lookupFound
 	switch {
 	case remembered:
-		outcome = "remembered"
+		outcome = lookupRemembered
 	case errors.Is(err, resolver.ErrNotFound):
-		outcome = "missing"
+		outcome = lookupMissing
 	case err != nil:
 		f, ok := failureIn(ctx, err)
 		if !ok {
 			return
 		}
-		outcome = "failed"
+		outcome = lookupFailed
 		lookupFailuresTotal.WithLabelValues(source, f.label()).Inc()
 	}
 	lookupsTotal.WithLabelValues(source, outcome).Inc()

@@ -177,6 +177,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.askForDisks(ctx); err != nil {
 		return err
 	}
+	h.showSources()
 	h.lease = acquireState(stateKey(h.CaddyModule().ID, identities, upstreams, h.origin.String()), l)
 	h.state = h.lease.state
 	return nil
