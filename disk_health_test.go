@@ -114,7 +114,7 @@ func TestDiskEvents(t *testing.T) {
 	cfg := &caddy.Config{Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{
 		"default": {BaseLog: caddy.BaseLog{WriterRaw: []byte(fmt.Sprintf(`{"output": "file", "filename": %q}`, name))}},
 	}}}
-	events := diskEvents("/var/cache/voyo/stream")
+	events := diskEvents(place{kind: streamDisk, path: "/var/cache/voyo/stream"})
 	if err := caddy.Run(cfg); err != nil {
 		t.Fatal(err)
 	}

@@ -107,12 +107,18 @@ var stores = caddy.NewUsagePool()
 type store struct {
 	*disk.Store
 
+	kind string // of what is in it
+
 	mu    sync.Mutex
 	holds []*hold // the longest held first: that one's size is in effect, as for leases
 }
 
 // Destruct closes the store, when the last hold is gone.
-func (s *store) Destruct() error { return s.Close() }
+func (s *store) Destruct() error {
+	err := s.Close()
+	living.dropStore(s)
+	return err
+}
 
 // hold is a lease's hold on a store. A nil one is on none.
 type hold struct {
@@ -127,11 +133,13 @@ func openDisk(p place) (*hold, error) {
 		return nil, nil //nolint:nilnil // no disk is nothing that has failed
 	}
 	value, _, err := stores.LoadOrNew(p.path, func() (caddy.Destructor, error) {
-		d, err := disk.Open(p.path, p.size, diskEvents(p.path))
+		d, err := disk.Open(p.path, p.size, diskEvents(p))
 		if err != nil {
 			return nil, err
 		}
-		return &store{Store: d}, nil
+		s := &store{Store: d, kind: p.kind}
+		living.addStore(s)
+		return s, nil
 	})
 	if errors.Is(err, disk.ErrInUse) {
 		err = disk.ErrInUse // the path is said once
@@ -193,16 +201,20 @@ func (d disks) release() error {
 	return errors.Join(d.art.release(), d.streams.release())
 }
 
-// diskEvents logs what happens to a store. A store belongs to no configuration,
+// diskEvents logs and counts what happens to a store. A store belongs to no configuration,
 // so the logger is that of the one that runs at the time.
-func diskEvents(path string) disk.Events {
+func diskEvents(p place) disk.Events {
 	log := func() *zap.Logger {
-		return caddy.Log().Named("http.handlers.voyo").With(zap.String("dir", path))
+		return caddy.Log().Named("http.handlers.voyo").With(zap.String("dir", p.path))
 	}
 	return disk.Events{
-		Degraded:  func(err error) { log().Error("disk failed, nothing is written to it", zap.Error(err)) },
+		Degraded: func(err error) {
+			diskErrorsTotal.WithLabelValues(p.kind, diskErrorFailed).Inc()
+			log().Error("disk failed, nothing is written to it", zap.Error(err))
+		},
 		Recovered: func() { log().Info("disk works again") },
 		Damaged: func(name string, err error) {
+			diskErrorsTotal.WithLabelValues(p.kind, diskErrorDamaged).Inc()
 			log().Warn("damaged file on disk", zap.String("file", name), zap.Error(err))
 		},
 	}

@@ -73,6 +73,7 @@ var contentFields = []string{
 // Caddy's server would, with another end. Where they fail themselves, that is
 // logged, and the answer is the status.
 func answerError(w http.ResponseWriter, r *http.Request, p problem) error {
+	countRefusal(p)
 	for _, name := range contentFields {
 		w.Header().Del(name)
 	}

@@ -52,6 +52,14 @@ func (f failure) String() string {
 	return string(f.reason)
 }
 
+// label is what metrics show, which has few values.
+func (f failure) label() string {
+	if f.reason == reasonStatus {
+		return fmt.Sprintf("status %dxx", f.status/100)
+	}
+	return string(f.reason)
+}
+
 func (f failure) Error() string { return "upstream failed: " + f.String() }
 
 // counts reports whether the failure says something of the upstream's health. A

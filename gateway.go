@@ -75,6 +75,7 @@ func (h *Handler) pass(w http.ResponseWriter, r *http.Request, f *forwarding) er
 	case up.failed() != nil:
 		return uploadError(up.failed())
 	default:
+		countFetch(r.Context(), kindPage, originSource, nil, failed)
 		return pageError(h.originFailed(r.Method, failed))
 	}
 }
@@ -126,6 +127,7 @@ func (f *forwarding) rewrite(out *http.Request) {
 // passing completes the header of the origin's answer, and lets the cache know of
 // what has changed by it, before the client does.
 func (h *Handler) passing(r *http.Request, f *forwarding, resp *http.Response, w *relayWriter) error {
+	countFetch(r.Context(), kindPage, originSource, resp, nil)
 	addVia(resp.Header, resp.ProtoMajor, resp.ProtoMinor)
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		w.header = resp.Header.Clone() // of which net/http's proxy tells too late
@@ -181,6 +183,13 @@ func (w *relayWriter) WriteHeader(status int) {
 		final.Set("Connection", "close")
 	}
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *relayWriter) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	passedBytes.Add(int64(n))
+	return n, err
 }
 
 func (w *relayWriter) writeInterim(status int) {

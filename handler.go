@@ -95,13 +95,14 @@ func (h *Handler) serveArt(w http.ResponseWriter, r *http.Request, req request) 
 func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, req request, up *upstream, status cache.Status, err error) error {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	repl.Set("http.voyo.resolver", up.answeredBy())
-	return h.end(r, status, err, func() error { return answerError(w, r, problemOf(req.asset.Kind, err)) })
+	return h.end(r, string(req.asset.Kind), status, err, func() error { return answerError(w, r, problemOf(req.asset.Kind, err)) })
 }
 
 // end ends a request that the cache has answered. If it could not, and the client
 // still is there, tell says so.
-func (h *Handler) end(r *http.Request, status cache.Status, err error, tell func() error) error {
+func (h *Handler) end(r *http.Request, kind string, status cache.Status, err error, tell func() error) error {
 	setCacheStatus(r, status)
+	countAnswer(r, kind, status, err)
 	switch {
 	case err == nil:
 		return nil

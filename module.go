@@ -136,6 +136,9 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 // has nothing to give back, and nothing can fail after.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
+	if err := registerMetrics(ctx); err != nil {
+		return err
+	}
 	l, err := h.provisionPolicies()
 	if err != nil {
 		return err
@@ -174,6 +177,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.askForDisks(ctx); err != nil {
 		return err
 	}
+	h.showSources()
 	h.lease = acquireState(stateKey(h.CaddyModule().ID, identities, upstreams, h.origin.String()), l)
 	h.state = h.lease.state
 	return nil

@@ -132,8 +132,10 @@ func (g *gateway) hostPort() string {
 func (h *Handler) serveOrigin(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case !hasTarget(r):
+		countRefusal(errTarget)
 		return caddyhttp.Error(errTarget.status, errTarget)
 	case isLoop(r.Header):
+		countRefusal(errLoop)
 		return caddyhttp.Error(errLoop.status, errLoop)
 	}
 	h.state.enter()
@@ -145,6 +147,7 @@ func (h *Handler) serveOrigin(w http.ResponseWriter, r *http.Request) error {
 		return h.servePage(w, r, f)
 	}
 	setCacheStatus(r, cache.Pass)
+	countAnswer(r, kindPage, cache.Pass, nil)
 	return h.pass(w, r, f)
 }
 
@@ -153,14 +156,17 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, f *forwardin
 	// What others made may have the origin refuse the request, and here its answer may
 	// be for many: see cdnLoop.
 	f.header.Set("Cdn-Loop", cdnLoop(r.Header))
+	began := timeFirstByte(kindPage)
 	status, err := h.state.pages.Serve(w, r, cache.Request{
 		Key:    f.key(),
 		Policy: &h.origin.policy,
 		Header: f.header,
 		Fetch:  h.fetchPage(f, http.MethodGet),
 		Head:   h.fetchPage(f, http.MethodHead),
+
+		Annotate: func(status cache.Status, _ http.Header) { began(status) },
 	})
-	return h.end(r, status, err, func() error { return pageError(err) })
+	return h.end(r, kindPage, status, err, func() error { return pageError(err) })
 }
 
 // fetchPage returns the cache's Fetch for the method. It may run after the client's
@@ -174,6 +180,7 @@ func (h *Handler) fetchPage(f *forwarding, method string) cache.Fetch {
 			resp.Body.Close()
 			err = errBadAnswer // nobody has asked for that
 		}
+		countFetch(ctx, kindPage, originSource, resp, err)
 		if err != nil {
 			if ctx.Err() != nil {
 				if err = context.Cause(ctx); !isTimeout(err) {

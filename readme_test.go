@@ -175,7 +175,7 @@ func TestProductionExample(t *testing.T) {
 // The documents link to files that are there.
 func TestDocumentsLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([\w./-]+)\)`)
-	for _, name := range []string{"README.md", "xcaddy.md", "CHANGELOG.md", "testdata/demo/README.md"} {
+	for _, name := range []string{"README.md", "xcaddy.md", "CHANGELOG.md", "docs/metrics.md", "testdata/demo/README.md"} {
 		dir := filepath.Dir(repositoryFile(t, name))
 		for _, m := range link.FindAllStringSubmatch(readRepository(t, name), -1) {
 			if _, err := os.Stat(filepath.Join(dir, m[1])); err != nil {

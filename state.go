@@ -87,6 +87,7 @@ func (s *state) close() {
 	s.art.Close()
 	s.streams.Close()
 	s.pages.Close()
+	living.dropState(s)
 }
 
 // lease is one handler's hold on a state, and the limits and disks which that
@@ -113,7 +114,7 @@ type limits struct {
 func acquireState(key [sha256.Size]byte, l limits) *lease {
 	// the constructor can't fail, so neither can this
 	value, _, _ := states.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return &state{
+		s := &state{
 			name:    hex.EncodeToString(key[:]),
 			art:     cache.New(l.art),
 			streams: cache.New(l.streams),
@@ -121,7 +122,9 @@ func acquireState(key [sha256.Size]byte, l limits) *lease {
 			memo:    resolver.NewMemo(memoEntries),
 			warming: newMarks(),
 			started: time.Now(),
-		}, nil
+		}
+		living.addState(s)
+		return s, nil
 	})
 	held := &lease{key: key, state: value.(*state), limits: l}
 	held.state.attach(held)

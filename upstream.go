@@ -50,7 +50,12 @@ func (u *upstream) request() cache.Request {
 	if u.asset.Kind == resolver.Art {
 		policy = &u.h.artPolicy
 	}
-	return cache.Request{Key: u.asset.Key(), Policy: policy, Fetch: u.fetch, Annotate: u.setTiming}
+	began := timeFirstByte(string(u.asset.Kind))
+	annotate := func(status cache.Status, header http.Header) {
+		began(status)
+		u.setTiming(header)
+	}
+	return cache.Request{Key: u.asset.Key(), Policy: policy, Fetch: u.fetch, Annotate: annotate}
 }
 
 // answeredBy returns the name of the resolver that the last fetch was answered
@@ -127,6 +132,7 @@ func (u *upstream) ask(ctx context.Context, r *namedResolver, a resolver.Asset, 
 		resolved := resolving(ctx)
 		ans, remembered, err := memo.Resolve(ctx, r.name, r.Resolver, a, u.h.memoTTL)
 		resolved()
+		countLookup(ctx, r.display, remembered, err)
 		if err != nil {
 			u.h.reportPanic(err)
 			return nil, err
@@ -152,6 +158,7 @@ func (u *upstream) try(
 	err = resolver.ErrNotFound
 	for i, t := range targets {
 		resp, getErr := u.get(ctx, t, a, header)
+		countFetch(ctx, string(a.Kind), r.display, resp, getErr)
 		switch {
 		case getErr == nil:
 			return resp, false, nil

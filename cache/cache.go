@@ -16,6 +16,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
@@ -78,8 +79,9 @@ type Request struct {
 	Head Fetch
 
 	// Annotate may add to the header of an answer, just before it is sent. By then
-	// Fetch has returned if it was called for this answer. May be nil.
-	Annotate func(http.Header)
+	// Fetch has returned if it was called for this answer, and the status is what it
+	// is as far as is known. May be nil.
+	Annotate func(Status, http.Header)
 }
 
 // Limits bounds what a Cache keeps.
@@ -108,8 +110,15 @@ type Stats struct {
 	Entries int   // objects of which something is kept
 	Bytes   int64 // of bodies kept, fills under way included
 	Fills   int   // exchanges with upstreams, under way
+	Queued  int   // exchanges that wait for others to end
+	Waiting int64 // readers that wait for an upstream
 	Hits    int64 // answered out of the cache, since it was made
 	Misses  int64 // answered with the upstream's help
+
+	Sent     int64  // bytes of bodies that clients were sent, since it was made
+	FromDisk int64  // those of them that were read from the disk for it
+	Evicted  int64  // slices, and objects as a whole, that made room in memory
+	Limits   Limits // with the number of objects that is in effect
 }
 
 // Cache keeps objects in memory. Its methods are safe for concurrent use.
@@ -118,7 +127,8 @@ type Cache struct {
 	cancel context.CancelCauseFunc
 	work   sync.WaitGroup // the exchanges
 
-	purging sync.Mutex // held while what is purged is noted on disk
+	purging sync.Mutex   // held while what is purged is noted on disk
+	waiting atomic.Int64 // as in Stats
 
 	mu        sync.Mutex // guards all below, and every object and fill
 	store     *store
@@ -126,6 +136,7 @@ type Cache struct {
 	exchanges exchanges
 	hits      int64
 	misses    int64
+	sent      sent
 }
 
 // New returns an empty cache. Close must be called when it is no longer used.
@@ -169,8 +180,15 @@ func (c *Cache) Stats() Stats {
 		Entries: c.store.objects.Len(),
 		Bytes:   c.store.bytes,
 		Fills:   c.exchanges.running,
+		Queued:  len(c.exchanges.queue),
+		Waiting: c.waiting.Load(),
 		Hits:    c.hits,
 		Misses:  c.misses,
+
+		Sent:     c.sent.all,
+		FromDisk: c.sent.fromDisk,
+		Evicted:  c.store.evicted,
+		Limits:   c.store.limits,
 	}
 }
 

@@ -33,7 +33,7 @@ func (t *transaction) forward(w http.ResponseWriter, r *http.Request) (Status, e
 		return Failed, err
 	}
 	policy, head := t.req.Policy, r.Method == http.MethodHead
-	p := &response{w: w, status: a.StatusCode, header: a.Header.Clone(), outcome: &t.outcome, annotate: t.req.Annotate}
+	p := &response{t: t, w: w, status: a.StatusCode, header: a.Header.Clone(), outcome: &t.outcome, annotate: t.req.Annotate}
 	if policy.Gateway {
 		err = p.relay(a, head)
 	} else {
@@ -201,7 +201,9 @@ func pipe(p *response, a *answer) error {
 			return fmt.Errorf("%w: body is too long", ErrBadAnswer)
 		}
 		if n > 0 {
-			if werr := p.write(buf[:n]); werr != nil {
+			werr := p.write(buf[:n])
+			p.t.count()
+			if werr != nil {
 				return werr
 			}
 		}

@@ -49,6 +49,10 @@ func (c *Cache) relayInterims(ctx context.Context, fl *flight, req Request) cont
 
 // await waits for a flight to end, and passes its interim responses on meanwhile.
 func (t *transaction) await(ctx context.Context, fl *flight) error {
+	if !fl.recall { // which is the disk's
+		t.c.waiting.Add(1)
+		defer t.c.waiting.Add(-1)
+	}
 	for told := 0; ; {
 		fresh, news := t.interims(fl, told)
 		for _, i := range fresh {

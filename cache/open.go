@@ -50,6 +50,7 @@ type transaction struct {
 	own  *answer       // to this request alone: obj is nil
 	tell func(interim) // passes interim responses on; nil if none are to be expected
 
+	sent       sent  // since that was last counted
 	permitted  bool  // Permit has been called
 	apart      bool  // what others wait for has turned out not to be for this request
 	headOnly   bool  // none of the bytes is wanted
@@ -309,6 +310,7 @@ func (t *transaction) close() {
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
 	t.release()
+	t.tally()
 	if t.own != nil {
 		t.own.close()
 		t.own = nil

@@ -110,11 +110,21 @@ func (t *transaction) next(ctx context.Context, off, until int64, to sink) (piec
 			continue // it is not there any more, or can't be read
 		}
 		to.idle()
-		select {
-		case <-v.news:
-		case <-ctx.Done():
-			return piece{}, ctx.Err()
+		if err := t.wait(ctx, v.news); err != nil {
+			return piece{}, err
 		}
+	}
+}
+
+// wait waits for an upstream's news.
+func (t *transaction) wait(ctx context.Context, news <-chan struct{}) error {
+	t.c.waiting.Add(1)
+	defer t.c.waiting.Add(-1)
+	select {
+	case <-news:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -135,6 +145,7 @@ func (t *transaction) look(off, until int64) (view, error) {
 	c, o := t.c, t.obj
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	t.tally()
 	if o.dead != nil {
 		return view{}, o.dead
 	}

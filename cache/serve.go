@@ -81,15 +81,16 @@ func wanted(r *http.Request) (specs []byterange.Spec, want byterange.Spec) {
 
 // response is one answer on its way to the client.
 type response struct {
+	t      *transaction // which counts what is sent
 	w      http.ResponseWriter
 	header http.Header // to be added to w's with the first byte
 	status int
 	sent   bool // the status has been written
 	behind bool // bytes were written since the last flush
 
-	outcome  *outcome          // for Cache-Status; nil if w's header has it
-	annotate func(http.Header) // may be nil
-	sendfile bool              // the kernel can copy from files to the connection
+	outcome  *outcome                  // for Cache-Status
+	annotate func(Status, http.Header) // may be nil
+	sendfile bool                      // the kernel can copy from files to the connection
 }
 
 // begin writes the header, once.
@@ -102,11 +103,9 @@ func (p *response) begin() {
 	if _, ok := p.w.Header()["Content-Type"]; !ok {
 		p.w.Header()["Content-Type"] = nil // or else net/http guesses, for whoever did not want to say
 	}
-	if p.outcome != nil {
-		p.w.Header().Add("Cache-Status", p.outcome.String()) // behind what caches on the way have entered (RFC 9211, section 2)
-	}
+	p.w.Header().Add("Cache-Status", p.outcome.String()) // behind what caches on the way have entered (RFC 9211, section 2)
 	if p.annotate != nil {
-		p.annotate(p.w.Header())
+		p.annotate(p.outcome.status(), p.w.Header())
 	}
 	p.w.WriteHeader(p.status)
 }
@@ -114,7 +113,8 @@ func (p *response) begin() {
 func (p *response) write(b []byte) error {
 	p.begin()
 	p.behind = true
-	_, err := p.w.Write(b)
+	n, err := p.w.Write(b)
+	p.t.sent.all += int64(n)
 	return err
 }
 
@@ -123,7 +123,9 @@ func (p *response) writeFile(f *os.File, off, n int64) error {
 	p.begin()
 	p.behind = true
 	if p.sendfile {
-		return sendfile(p.w.(io.ReaderFrom), f, off, n)
+		sent, err := sendfile(p.w.(io.ReaderFrom), f, off, n)
+		p.t.sent.addFromDisk(sent)
+		return err
 	}
 	buf := buffers.Get().(*[64 << 10]byte)
 	defer buffers.Put(buf)
@@ -132,7 +134,9 @@ func (p *response) writeFile(f *os.File, off, n int64) error {
 		if _, err := f.ReadAt(b, off); err != nil {
 			return unexpected(err)
 		}
-		if _, err := p.w.Write(b); err != nil {
+		written, err := p.w.Write(b)
+		p.t.sent.addFromDisk(int64(written))
+		if err != nil {
 			return err
 		}
 		off, n = off+int64(len(b)), n-int64(len(b))
@@ -141,13 +145,13 @@ func (p *response) writeFile(f *os.File, off, n int64) error {
 }
 
 // sendfile has the kernel copy the n bytes of a file from off on.
-func sendfile(to io.ReaderFrom, f *os.File, off, n int64) error {
+func sendfile(to io.ReaderFrom, f *os.File, off, n int64) (sent int64, err error) {
 	info, err := f.Stat()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if _, err := f.Seek(off, io.SeekStart); err != nil {
-		return err
+		return 0, err
 	}
 	// The file itself, where that will do: a writer between here and the connection
 	// may put a limit around it, and the kernel's way is lost with a second one.
@@ -155,11 +159,11 @@ func sendfile(to io.ReaderFrom, f *os.File, off, n int64) error {
 	if off+n < info.Size() {
 		from = io.LimitReader(f, n)
 	}
-	sent, err := to.ReadFrom(from)
+	sent, err = to.ReadFrom(from)
 	if err == nil && sent < n {
 		err = io.ErrUnexpectedEOF
 	}
-	return err
+	return sent, err
 }
 
 // canSendfile reports whether the kernel can copy files to the client: what is
@@ -190,7 +194,7 @@ func (p *response) end(err error) error {
 // written together with the first byte, so that what fails before can still be
 // answered in another way.
 func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byterange.Spec) error {
-	p := &response{w: w, status: http.StatusOK, outcome: &t.outcome, annotate: t.req.Annotate, sendfile: t.sendfile}
+	p := &response{t: t, w: w, status: http.StatusOK, outcome: &t.outcome, annotate: t.req.Annotate, sendfile: t.sendfile}
 	size, verdict := t.prepare(p, r)
 	switch {
 	case verdict == notModified:

@@ -20,7 +20,8 @@ type store struct {
 	resources *resources // of gateways
 	purges    *purges
 
-	bytes int64 // of bodies: complete slices, and what fills have allocated
+	bytes   int64 // of bodies: complete slices, and what fills have allocated
+	evicted int64 // as in Stats
 
 	promoting map[sliceKey]bool // being read from the disk
 
@@ -79,7 +80,8 @@ func (s *store) setLimits(l Limits) {
 	if entries <= 0 {
 		entries = int(max(l.Memory/bytesPerEntry, minEntries))
 	}
-	s.objects.Resize(entries)
+	s.limits.Entries = entries
+	s.evicted += int64(s.objects.Resize(entries))
 	s.resources.known.Resize(entries + maxExchanges + maxQueue) // those that are only flying hardly push one out that has objects
 	s.shrink()
 }
@@ -116,7 +118,14 @@ func (s *store) put(req Request, fl *flight, o *object) {
 		s.void(old)
 	}
 	s.disown(o.key)
-	s.objects.Add(o.key, o)
+	s.add(o)
+}
+
+// add takes in an object, which may have another make room.
+func (s *store) add(o *object) {
+	if s.objects.Add(o.key, o) {
+		s.evicted++
+	}
 }
 
 // void makes o the object of no key any more, in memory and on disk. Its present
@@ -239,6 +248,7 @@ func (s *store) shrink() {
 		if !ok {
 			return
 		}
+		s.evicted++
 		if k.o.whole() && !k.o.onDisk(k.i) {
 			s.forget(k.o) // a part of it is of no use to anyone
 			continue

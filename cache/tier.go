@@ -176,7 +176,7 @@ func (c *Cache) recall(key string) *flight {
 		})
 		c.arrive(fl, func() {
 			if o != nil && !fl.outdated && c.store.disk == d && c.store.namespace == namespace {
-				c.store.objects.Add(key, o)
+				c.store.add(o)
 				fl.obj = o
 			}
 		})

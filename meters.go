@@ -1,0 +1,195 @@
+package voyo
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/voyo-music/caddy-voyo/cache"
+	"github.com/voyo-music/caddy-voyo/resolver"
+)
+
+// Why a request could not be answered, as errorsTotal has it.
+const (
+	errorMissing  = "missing"  // there is no such thing
+	errorGone     = "gone"     // its client has left
+	errorTimeout  = "timeout"  // an upstream was too slow
+	errorBusy     = "busy"     // too many exchanges are under way
+	errorUpstream = "upstream" // an upstream failed
+)
+
+var errorReasons = []string{errorMissing, errorGone, errorTimeout, errorBusy, errorUpstream}
+
+// refusals are the problems that end a request before the cache is asked, in the
+// words of refusedTotal.
+var refusals = map[problem]string{
+	errOrigin:    "origin",
+	errInvalidID: "id",
+	errMethod:    "method",
+	errLoop:      "loop",
+	errTarget:    "target",
+}
+
+// What diskErrorsTotal tells apart.
+const (
+	diskErrorFailed  = "failed"  // nothing more is written for now
+	diskErrorDamaged = "damaged" // a file is not what it should be
+)
+
+// How an answer's beginning came about, as firstByteSeconds has it.
+const (
+	firstByteHit  = "hit"
+	firstByteMiss = "miss"
+)
+
+// passedBytes are those that clients were sent past the cache.
+var passedBytes atomic.Int64
+
+// countAnswer counts a request that the cache has answered, or could not answer.
+func countAnswer(r *http.Request, kind string, status cache.Status, err error) {
+	requestsTotal.WithLabelValues(kind, string(status)).Inc()
+	if status == cache.Failed {
+		errorsTotal.WithLabelValues(kind, errorReason(r, err)).Inc()
+	}
+	if errors.Is(err, cache.ErrAborted) && r.Context().Err() == nil {
+		brokenTotal.WithLabelValues(kind).Inc()
+	}
+}
+
+func errorReason(r *http.Request, err error) string {
+	switch {
+	case r.Context().Err() != nil:
+		return errorGone
+	case errors.Is(err, cache.ErrNotFound):
+		return errorMissing
+	case errors.Is(err, cache.ErrBusy):
+		return errorBusy
+	case isTimeout(err):
+		return errorTimeout
+	default:
+		return errorUpstream
+	}
+}
+
+// countRefusal counts a request that ends with the problem, if it is a refusal.
+func countRefusal(p problem) {
+	if reason, ok := refusals[p]; ok {
+		refusedTotal.WithLabelValues(reason).Inc()
+	}
+}
+
+// timeFirstByte returns what is to be called when an answer begins, whose request has
+// come just now.
+func timeFirstByte(kind string) func(cache.Status) {
+	began := time.Now()
+	return func(status cache.Status) {
+		answered := firstByteMiss
+		if status == cache.Hit || status == cache.Stale {
+			answered = firstByteHit
+		}
+		firstByteSeconds.WithLabelValues(kind, answered).Observe(time.Since(began).Seconds())
+	}
+}
+
+// What came of a lookup, as lookupsTotal has it.
+const (
+	lookupRemembered = "remembered"
+	lookupFound      = "found"
+	lookupMissing    = "missing"
+	lookupFailed     = "failed"
+)
+
+// showSources has the series of the resolvers and of the origin begin at zero, so that
+// what needs no upstream has something to be compared with.
+func (h *Handler) showSources() {
+	show := func(kind, source string) {
+		upstreamRequestsTotal.WithLabelValues(kind, source)
+		upstreamBytesTotal.WithLabelValues(kind, source)
+	}
+	for _, r := range h.resolvers {
+		show(kindStream, r.display)
+		show(kindArt, r.display)
+		for _, outcome := range []string{lookupRemembered, lookupFound, lookupMissing, lookupFailed} {
+			lookupsTotal.WithLabelValues(r.display, outcome)
+		}
+	}
+	if h.origin != nil {
+		show(kindPage, originSource)
+	}
+}
+
+// countLookup counts what a resolver was asked.
+func countLookup(ctx context.Context, source string, remembered bool, err error) {
+	outcome := lookupFound
+	switch {
+	case remembered:
+		outcome = lookupRemembered
+	case errors.Is(err, resolver.ErrNotFound):
+		outcome = lookupMissing
+	case err != nil:
+		f, ok := failureIn(ctx, err)
+		if !ok {
+			return
+		}
+		outcome = lookupFailed
+		lookupFailuresTotal.WithLabelValues(source, f.label()).Inc()
+	}
+	lookupsTotal.WithLabelValues(source, outcome).Inc()
+}
+
+// countFetch counts a request to an upstream, and has what is read of its answer
+// counted.
+func countFetch(ctx context.Context, kind, source string, resp *http.Response, err error) {
+	upstreamRequestsTotal.WithLabelValues(kind, source).Inc()
+	switch {
+	case err != nil:
+		countFailure(ctx, kind, source, err)
+	case resp.StatusCode != http.StatusSwitchingProtocols: // or else it is written to as well
+		bytes := upstreamBytesTotal.WithLabelValues(kind, source)
+		resp.Body = &metered{resp.Body, bytes, func(err error) { countFailure(ctx, kind, source, err) }}
+	}
+}
+
+// countFailure counts an upstream's failure. That something does not exist is none.
+func countFailure(ctx context.Context, kind, source string, err error) {
+	if errors.Is(err, resolver.ErrNotFound) {
+		return
+	}
+	if f, ok := failureIn(ctx, err); ok {
+		upstreamFailuresTotal.WithLabelValues(kind, source, f.label()).Inc()
+	}
+}
+
+// failureIn reduces an error to a failure, unless the error is that nobody waits any
+// more, which is nobody's fault.
+func failureIn(ctx context.Context, err error) (failure, bool) {
+	if ctx.Err() != nil {
+		if err = context.Cause(ctx); !isTimeout(err) {
+			return failure{}, false
+		}
+	}
+	return failureOf(err), true
+}
+
+// metered is the body of an upstream's answer.
+type metered struct {
+	io.ReadCloser
+
+	bytes  prometheus.Counter
+	failed func(error)
+}
+
+// Read implements io.Reader.
+func (m *metered) Read(p []byte) (n int, err error) {
+	n, err = m.ReadCloser.Read(p)
+	m.bytes.Add(float64(n))
+	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
+		m.failed(err)
+	}
+	return n, err
+}

@@ -1,0 +1,468 @@
+package voyo_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+)
+
+// scrape is what Prometheus gets of the edge's metrics, by series, as in
+// caddy_voyo_fills{kind="art",state="running"}.
+type scrape map[string]float64
+
+// metered returns a site whose metrics can be scraped.
+func metered(site string) string { return "route {\nmetrics /metrics\n" + site + "\n}" }
+
+func (n node) scrapeText(t *testing.T) string {
+	t.Helper()
+	var text strings.Builder
+	for line := range strings.Lines(string(n.get(t, "/metrics").body)) {
+		if strings.Contains(line, "caddy_voyo_") {
+			text.WriteString(line)
+		}
+	}
+	return text.String()
+}
+
+func (n node) scrape(t *testing.T) scrape {
+	t.Helper()
+	s := make(scrape)
+	for line := range strings.Lines(n.scrapeText(t)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		i := strings.LastIndex(line, " ")
+		v, err := strconv.ParseFloat(strings.TrimSpace(line[i:]), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s[line[:i]] = v
+	}
+	return s
+}
+
+// sum adds up the series of a name that have the labels, as in kind="art".
+func (s scrape) sum(name string, labels ...string) (sum float64) {
+	for series, v := range s {
+		rest, ok := strings.CutPrefix(series, "caddy_voyo_"+name)
+		if !ok || rest != "" && rest[0] != '{' {
+			continue
+		}
+		if !slices.ContainsFunc(labels, func(l string) bool { return !strings.Contains(rest, l) }) {
+			sum += v
+		}
+	}
+	return sum
+}
+
+// since returns how much has been added, where something has.
+func (s scrape) since(before scrape) scrape {
+	added := maps.Clone(s)
+	for series := range added {
+		added[series] -= before[series]
+	}
+	maps.DeleteFunc(added, func(series string, v float64) bool {
+		return v == 0 || strings.Contains(series, "_bucket{") || strings.Contains(series, "seconds_sum")
+	})
+	return added
+}
+
+// wantScrape waits until the test is content with a scrape. Some is counted a moment
+// after the client has all that it gets.
+func (n node) wantScrape(t *testing.T, problem func(scrape) string) {
+	t.Helper()
+	retry := time.NewTicker(5 * time.Millisecond)
+	defer retry.Stop()
+	deadline := time.After(patience)
+	for {
+		what := problem(n.scrape(t))
+		if what == "" {
+			return
+		}
+		select {
+		case <-retry.C:
+		case <-deadline:
+			t.Fatalf("still not after %s: %s", patience, what)
+		}
+	}
+}
+
+// added is a problem if something else than these, of those with one of the names, has
+// been added since. The names are without their prefix, and so are the series.
+func added(before scrape, want scrape, names ...string) func(scrape) string {
+	return func(s scrape) string {
+		got := make(scrape)
+		for series, v := range s.since(before) {
+			series = strings.TrimPrefix(series, "caddy_voyo_")
+			name, _, _ := strings.Cut(series, "{")
+			if slices.Contains(names, name) {
+				got[series] = v
+			}
+		}
+		if maps.Equal(got, want) {
+			return ""
+		}
+		return fmt.Sprintf("got\n%v\nwant\n%v", got, want)
+	}
+}
+
+// What clients get, and what upstreams are asked, is what is counted.
+func TestMetricsTraffic(t *testing.T) {
+	const size, html = 100_000, "<p>a page</p>"
+	files := map[string]string{"/art/" + songID + "/hqdefault.png": fakeCover("a", 5000)}
+	for i := range 3 {
+		files["/128/"+sourceID(i)+".opus"] = fakeTrack(size)
+	}
+	o := fileOrigin(t, files)
+	pages := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		if r.URL.Path == "/kept" {
+			w.Header().Set("Cache-Control", "max-age=1000")
+		}
+		_, _ = io.WriteString(w, html)
+	})
+	e := startEdge(t, metered("voyo {\n"+template(o.URL)+"\norigin "+pages.URL+"\nenforce_origins\nallowed_origins "+page+"\n}"))
+	before := e.scrape(t)
+
+	got := make(map[string]int)
+	ask := func(kind, method, path string, header ...string) {
+		t.Helper()
+		a := e.do(t, method, path, with(header...))
+		if a.status < 400 {
+			got[kind] += len(a.body)
+		}
+	}
+	for i := range 3 {
+		ask("stream", "GET", "/cdn/stream/"+sourceID(i))
+		ask("stream", "GET", "/cdn/stream/"+sourceID(i), "Range", "bytes=1000-1999")
+	}
+	ask("stream", "HEAD", "/cdn/stream/"+sourceID(0))
+	ask("art", "GET", "/cdn/art/"+songID)
+	ask("art", "GET", "/cdn/art/"+songID)
+	ask("art", "GET", "/cdn/art/"+songID, "If-None-Match", `"v1"`)
+	ask("", "GET", "/cdn/stream/AAAAAAAAAAA")
+	ask("", "GET", "/cdn/stream/nonsense")
+	ask("", "DELETE", "/cdn/stream/"+songID)
+	ask("", "GET", "/cdn/stream/"+songID, "Origin", other)
+	ask("page", "GET", "/kept")
+	ask("page", "GET", "/kept")
+	ask("page", "POST", "/posted")
+	if got["stream"] != 3*(size+1000) || got["art"] != 10_000 || got["page"] != 3*len(html) {
+		t.Fatalf("clients got %v", got)
+	}
+	e.wantScrape(t, added(before, scrape{
+		`requests_total{cache="miss",kind="stream"}`:                 3,
+		`requests_total{cache="hit",kind="stream"}`:                  4,
+		`requests_total{cache="error",kind="stream"}`:                1,
+		`requests_total{cache="miss",kind="art"}`:                    1,
+		`requests_total{cache="hit",kind="art"}`:                     2,
+		`requests_total{cache="miss",kind="page"}`:                   1,
+		`requests_total{cache="hit",kind="page"}`:                    1,
+		`requests_total{cache="pass",kind="page"}`:                   1,
+		`errors_total{kind="stream",reason="missing"}`:               1,
+		`refused_requests_total{reason="id"}`:                        1,
+		`refused_requests_total{reason="method"}`:                    1,
+		`refused_requests_total{reason="origin"}`:                    1,
+		`client_bytes_total{from="memory",kind="stream"}`:            3 * (size + 1000),
+		`client_bytes_total{from="memory",kind="art"}`:               10_000,
+		`client_bytes_total{from="memory",kind="page"}`:              float64(2 * len(html)),
+		`client_bytes_total{from="origin",kind="page"}`:              float64(len(html)),
+		`upstream_bytes_total{kind="stream",resolver="template"}`:    3 * size,
+		`upstream_bytes_total{kind="art",resolver="template"}`:       5000,
+		`upstream_bytes_total{kind="page",resolver="origin"}`:        float64(2 * len(html)),
+		`upstream_requests_total{kind="stream",resolver="template"}`: float64(len(o.asked("/128/")) + len(o.asked("/64/"))),
+		`upstream_requests_total{kind="art",resolver="template"}`:    float64(len(o.asked("/art/"))),
+		`upstream_requests_total{kind="page",resolver="origin"}`:     float64(len(pages.asked("/"))),
+		`first_byte_seconds_count{cache="hit",kind="stream"}`:        4,
+		`first_byte_seconds_count{cache="miss",kind="stream"}`:       3,
+		`first_byte_seconds_count{cache="hit",kind="art"}`:           2,
+		`first_byte_seconds_count{cache="miss",kind="art"}`:          1,
+		`first_byte_seconds_count{cache="hit",kind="page"}`:          1,
+		`first_byte_seconds_count{cache="miss",kind="page"}`:         1,
+		`lookups_total{outcome="found",resolver="template"}`:         float64(3 + 2 + 1), // a missing track is looked for at both bitrates
+	}, "requests_total", "errors_total", "refused_requests_total", "client_bytes_total", "upstream_bytes_total",
+		"upstream_requests_total", "upstream_failures_total", "first_byte_seconds_count", "lookups_total", "broken_answers_total"))
+}
+
+// Reloads, those that fail, and other handlers neither lose nor double anything.
+func TestMetricsReload(t *testing.T) {
+	o := newLibrary(t, 3)
+	dir := t.TempDir()
+	disk := onDisk(o, dir, "64MiB")
+	site := "voyo {\n" + template(o.URL) + "\n}"
+	small := "voyo {\n" + template(o.URL) + "\nart {\nentries 2\nmemory 1MiB\nmax_object 1MiB\n}\n}"
+	e := startEdge(t, metered(disk))
+	before := e.scrape(t)
+	bytes, hits, misses := 0, 0, 0
+	hear := func(what string) {
+		t.Helper()
+		for i := range 3 {
+			if e.mustGet(t, "/cdn/stream/"+sourceID(i), fakeTrack(1000+i)) {
+				hits++
+			} else {
+				misses++
+			}
+			bytes += 1000 + i
+		}
+		e.wantScrape(t, func(s scrape) string {
+			s = s.since(before)
+			got := []float64{s.sum("client_bytes_total"), s.sum("requests_total", `"hit"`), s.sum("requests_total", `"miss"`)}
+			if want := []float64{float64(bytes), float64(hits), float64(misses)}; !slices.Equal(got, want) {
+				return fmt.Sprintf("%s: bytes, hits and misses are %v, want %v", what, got, want)
+			}
+			return ""
+		})
+	}
+	hear("at first")
+	for _, load := range []struct{ what, site string }{
+		{"the same", metered(disk)},
+		{"without a disk", metered(site)},
+		{"other limits", metered(small)},
+		{"two handlers, one state", metered("handle /x* {\n" + site + "\n}\nhandle {\n" + site + "\n}")},
+		{"two handlers, two states", metered("handle /x* {\n" + site + "\n}\nhandle {\n" + differently(site) + "\n}")},
+		{"another state", metered(differently(disk))},
+		{"none", metered("respond nothing")},
+		{"the first again", metered(disk)},
+	} {
+		if err := e.load(t, load.site); err != nil {
+			t.Fatalf("%s: %v", load.what, err)
+		}
+		if load.what != "none" {
+			hear(load.what)
+		}
+		for _, failed := range []error{
+			e.load(t, metered("voyo {\n"+template(o.URL)+"\nenforce_origins\n}")),
+			e.loadWithFailingApp(t, metered("voyo {\n"+template(o.URL)+"\nallowed_upstreams failing.test\n}")),
+		} {
+			if failed == nil {
+				t.Fatal("it was loaded")
+			}
+		}
+		if load.what != "none" {
+			hear("failed reload after: " + load.what)
+		}
+	}
+	e.wantScrape(t, func(s scrape) string {
+		if n := s.sum("disk_writes_total", `"written"`) - before.sum("disk_writes_total", `"written"`); n < 3 {
+			return fmt.Sprintf("%v slices were written to disks", n)
+		}
+		return ""
+	})
+}
+
+// The gauges tell of what there is, and of what is bounded by the configuration.
+func TestMetricsTiers(t *testing.T) {
+	o := newLibrary(t, 5)
+	other := newLibrary(t, 5)
+	e := startEdge(t, metered(fmt.Sprintf(`handle /cdn/art/* {
+		voyo {
+			%s
+			art {
+				entries 3
+				memory 1MiB
+				max_object 1MiB
+				disk %s 16MiB
+			}
+		}
+	}
+	handle {
+		voyo {
+			%s
+			art {
+				entries 100
+				memory 2MiB
+			}
+			stream {
+				memory 4MiB
+			}
+		}
+	}`, template(o.URL), t.TempDir(), template(other.URL))))
+	before := e.scrape(t)
+	e.covers(t, 5)
+	e.wantScrape(t, func(s scrape) string {
+		for series, want := range map[string]float64{
+			`cache_entries{kind="art",tier="memory"}`:        3,
+			`cache_bytes{kind="art",tier="memory"}`:          3000,
+			`cache_entries{kind="art",tier="disk"}`:          5,
+			`cache_entries_limit{kind="art"}`:                103,
+			`cache_limit_bytes{kind="art",tier="memory"}`:    3 << 20,
+			`cache_limit_bytes{kind="art",tier="disk"}`:      16 << 20,
+			`cache_limit_bytes{kind="stream",tier="memory"}`: 260 << 20, // one is the default
+			`disks_failed{kind="art"}`:                       0,
+		} {
+			if got := s["caddy_voyo_"+series]; got != want {
+				return fmt.Sprintf("%s is %v, want %v", series, got, want)
+			}
+		}
+		if n := s.sum("evictions_total", `"art"`, `"memory"`) - before.sum("evictions_total", `"art"`, `"memory"`); n != 2 {
+			return fmt.Sprintf("%v covers were evicted, want 2", n)
+		}
+		return ""
+	})
+	if n := e.scrape(t).sum("cache_bytes", `"art"`, `"disk"`); n < 5000 {
+		t.Errorf("%v bytes are on disk", n)
+	}
+}
+
+// Who waits for an upstream is counted while he does.
+func TestMetricsWaiting(t *testing.T) {
+	goOn := make(chan struct{})
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-goOn:
+		case <-r.Context().Done():
+		}
+		w.Header().Set("Content-Type", "audio/ogg")
+		_, _ = io.WriteString(w, fakeTrack(1000))
+	})
+	e := startEdge(t, metered("voyo {\n"+template(o.URL)+"\n}"))
+	ended := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, _, err := tryStream(context.WithoutCancel(t.Context()), e)
+			ended <- err
+		}()
+	}
+	busy := func(readers, exchanges float64) func(scrape) string {
+		return func(s scrape) string {
+			got := []float64{s.sum("waiting_readers"), s.sum("fills", `"running"`), s.sum("active_streams")}
+			if want := []float64{readers, exchanges, readers}; !slices.Equal(got, want) {
+				return fmt.Sprintf("got %v, want %v", got, want)
+			}
+			return ""
+		}
+	}
+	e.wantScrape(t, busy(2, 1))
+	if err := e.load(t, metered("voyo {\n"+template(o.URL)+"\nallowed_upstreams x.test\n}")); err != nil {
+		t.Fatal(err)
+	}
+	e.wantScrape(t, busy(2, 1)) // they still wait, though their handler is gone
+	close(goOn)
+	for range 2 {
+		if err := await(t, "a stream ends", ended); err != nil {
+			t.Error(err)
+		}
+	}
+	e.wantScrape(t, busy(0, 0))
+}
+
+// What goes wrong is counted by what it was.
+func TestMetricsFailures(t *testing.T) {
+	closed := newOrigin(t, http.NotFound)
+	closed.Close()
+	half := fakeTrack(1 << 20)[:1<<19]
+	for _, tt := range []struct {
+		name string
+		site string
+		want scrape
+	}{
+		{"status", template(newOrigin(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }).URL), scrape{
+			`requests_total{cache="error",kind="stream"}`:                                    1,
+			`errors_total{kind="stream",reason="upstream"}`:                                  1,
+			`upstream_failures_total{kind="stream",reason="status 5xx",resolver="template"}`: 1,
+		}},
+		{"refused", template(closed.URL), scrape{
+			`requests_total{cache="error",kind="stream"}`:                                 1,
+			`errors_total{kind="stream",reason="upstream"}`:                               1,
+			`upstream_failures_total{kind="stream",reason="refused",resolver="template"}`: 1,
+		}},
+		{"breaks off", template(newOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "audio/ogg")
+			w.Header().Set("Content-Length", strconv.Itoa(1<<20))
+			_, _ = io.WriteString(w, half)
+			panic(http.ErrAbortHandler)
+		}).URL), scrape{
+			`requests_total{cache="miss",kind="stream"}`:                                1,
+			`broken_answers_total{kind="stream"}`:                                       1,
+			`upstream_failures_total{kind="stream",reason="reset",resolver="template"}`: 1,
+		}},
+		{"panics", template(closed.URL) + "\ntransport panicking", scrape{
+			`requests_total{cache="error",kind="stream"}`:   1,
+			`errors_total{kind="stream",reason="upstream"}`: 1,
+			`panics_total`: 1,
+		}},
+		{"service fails", "resolver api " + closed.URL, scrape{
+			`requests_total{cache="error",kind="stream"}`:            1,
+			`errors_total{kind="stream",reason="upstream"}`:          1,
+			`lookup_failures_total{reason="refused",resolver="api"}`: 1,
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := startEdge(t, metered("voyo {\n"+tt.site+"\n}"))
+			before := e.scrape(t)
+			if _, _, err := tryStream(t.Context(), e); (err == nil) == (tt.name == "breaks off") {
+				t.Errorf("got %v", err)
+			}
+			names := []string{"requests_total", "errors_total", "broken_answers_total", "upstream_failures_total", "lookup_failures_total", "panics_total"}
+			e.wantScrape(t, added(before, tt.want, names...))
+		})
+	}
+}
+
+// someOfEverything has an edge do some of all that there is a metric for, and returns
+// what is scraped then.
+func someOfEverything(t *testing.T) string {
+	t.Helper()
+	o := newLibrary(t, 1)
+	down := newOrigin(t, http.NotFound)
+	down.Close()
+	e := startEdge(t, metered(fmt.Sprintf("voyo {\nresolver api %s\n%s\nresolver template {\naudio %[1]s/{http.voyo.id}\n}\norigin %[1]s\nstream {\ndisk %[3]s 64MiB\n}\n}",
+		down.URL, template(o.URL), t.TempDir())))
+	for _, path := range []string{"/cdn/stream/" + sourceID(0), "/cdn/art/" + sourceID(0), "/cdn/stream/" + songID, "/page"} {
+		e.get(t, path)
+	}
+	e.wantScrape(t, func(s scrape) string {
+		if s.sum("upstream_failures_total", `"page"`) == 0 {
+			return "the page's failure is not counted"
+		}
+		return ""
+	})
+	return e.scrapeText(t)
+}
+
+// The metrics are what Prometheus' conventions want, and tell of nobody.
+func TestMetricsConventions(t *testing.T) {
+	text := someOfEverything(t)
+	problems, err := promlint.New(strings.NewReader(text)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	for _, secret := range []string{songID, songVOYO, sourceID(0), "127.0.0.1", "http://", "/page"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%s is in the metrics", secret)
+		}
+	}
+	if n := strings.Count(text, "\n"); n > 500 {
+		t.Errorf("%d lines", n)
+	}
+}
+
+// Caddy's admin API has the metrics without anything in the configuration.
+func TestMetricsOfAdminAPI(t *testing.T) {
+	d := startDemo(t, false)
+	d.get(t, "/cdn/art/"+songID)
+	var port string
+	for _, v := range d.env {
+		if p, ok := strings.CutPrefix(v, "ADMIN_PORT="); ok {
+			port = p
+		}
+	}
+	newNode(t, port).wantScrape(t, func(s scrape) string {
+		if s.sum("requests_total", `"art"`) != 1 {
+			return fmt.Sprint(s)
+		}
+		return ""
+	})
+}
