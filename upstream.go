@@ -44,13 +44,13 @@ func (h *Handler) upstream(r *http.Request, a resolver.Asset) *upstream {
 	return &upstream{h: h, asset: a, cdnLoop: cdnLoop(r.Header)}
 }
 
-// request returns what a cache needs to know to serve the asset.
-func (u *upstream) request() cache.Request {
+// request returns what a cache needs to know to serve the asset. permit may be nil.
+func (u *upstream) request(permit func() error) cache.Request {
 	policy := &u.h.streamPolicy
 	if u.asset.Kind == resolver.Art {
 		policy = &u.h.artPolicy
 	}
-	return cache.Request{Key: u.asset.Key(), Policy: policy, Fetch: u.fetch, Annotate: u.setTiming}
+	return cache.Request{Key: u.asset.Key(), Policy: policy, Fetch: u.fetch, Permit: permit, Annotate: u.setTiming}
 }
 
 // answeredBy returns the name of the resolver that the last fetch was answered
