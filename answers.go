@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/voyo-music/caddy-voyo/cache"
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
 	"github.com/voyo-music/caddy-voyo/internal/contain"
 	"github.com/voyo-music/caddy-voyo/resolver"
@@ -65,7 +66,7 @@ type existence struct {
 // upstreams are asked once, and for no client in particular.
 func (h *Handler) serveExists(w http.ResponseWriter, r *http.Request, req request) error {
 	up := h.upstream(r, req.asset)
-	found := h.state.lookups.DoChan(string(req.asset.ID), func() (found any, err error) {
+	found, err := h.state.lookups.do(r.Context(), string(req.asset.ID), h.permit(r), func() (found any, err error) {
 		ctx, cancel := context.WithTimeout(h.state.warming.ctx, existsTimeout)
 		defer cancel()
 		err = contain.Do(func() error {
@@ -74,15 +75,14 @@ func (h *Handler) serveExists(w http.ResponseWriter, r *http.Request, req reques
 		})
 		return found, err
 	})
-	select {
-	case <-r.Context().Done():
+	switch {
+	case r.Context().Err() != nil:
 		return clientGone(r)
-	case result := <-found:
-		if result.Err != nil {
-			h.reportPanic(result.Err)
-			return answerError(w, r, problemOf(resolver.Stream, result.Err))
-		}
-		return answerJSON(w, r, http.StatusOK, result.Val)
+	case err != nil:
+		h.reportPanic(err)
+		return answerError(w, r, problemOf(resolver.Stream, err))
+	default:
+		return answerJSON(w, r, http.StatusOK, found)
 	}
 }
 
@@ -165,9 +165,14 @@ func (h *Handler) serveLocation(w http.ResponseWriter, r *http.Request, req requ
 	}
 	if info, ok := h.state.streams.Peek(r.Context(), req.asset.Key()); ok && info.Head > 0 {
 		answer.Cached, answer.Source = true, sourceEdge
-	} else {
-		answer.Boosting = h.warm(r, req.asset) == warmingBegins
+		return answerJSON(w, r, http.StatusOK, answer)
 	}
+	verdict, err := h.warm(r, req.asset)
+	if err != nil {
+		// A player can make something of this, but not of the URL's being refused.
+		return answerError(w, r, problemOf(resolver.Stream, err))
+	}
+	answer.Boosting = verdict == warmingBegins
 	return answerJSON(w, r, http.StatusOK, answer)
 }
 
@@ -189,8 +194,12 @@ func (h *Handler) streamURL(r *http.Request, req request, typ resolver.Type) str
 // servePrefetch has the track warmed, and answers at once.
 func (h *Handler) servePrefetch(w http.ResponseWriter, r *http.Request, req request) error {
 	h.state.prefetches.Add(1)
+	verdict, err := h.warm(r, req.asset)
+	if err != nil {
+		return answerError(w, r, problemOf(resolver.Stream, err))
+	}
 	status, message := "warming", "Track is being prepared"
-	switch h.warm(r, req.asset) {
+	switch verdict {
 	case warmAlready:
 		message = "Track is already prepared or being prepared"
 	case warmingRefused:
@@ -204,20 +213,31 @@ func (h *Handler) servePrefetch(w http.ResponseWriter, r *http.Request, req requ
 }
 
 // warm gets ready for the track in the background: what a player plays first is
-// the track's head, and what it shows first is its cover.
-func (h *Handler) warm(r *http.Request, a resolver.Asset) verdict {
-	stream := h.upstream(r, a)
-	cover := h.upstream(r, resolver.Asset{ID: a.ID, Kind: resolver.Art, Image: resolver.ParseImage("")})
-	return h.state.warming.warm(a.Key(), func(ctx context.Context) error {
+// the track's head, and what it shows first is its cover. That is one lookup, which
+// is refused at once or not at all; the error says so.
+func (h *Handler) warm(r *http.Request, a resolver.Asset) (verdict, error) {
+	image := resolver.Asset{ID: a.ID, Kind: resolver.Art, Image: resolver.ParseImage("")}
+	stream, cover := h.upstream(r, a), h.upstream(r, image)
+	permit := h.permit(r)
+	if permit != nil && isOpen(r.Context(), h.state.streams, a) && isOpen(r.Context(), h.state.art, image) {
+		permit = nil
+	}
+	return h.state.warming.warm(a.Key(), permit, func(ctx context.Context) error {
 		err := contain.Do(func() error {
-			err := h.state.streams.Warm(ctx, stream.request(), warmHead)
+			err := h.state.streams.Warm(ctx, stream.request(nil), warmHead)
 			// a track without a cover is warm all the same
-			h.reportPanic(h.state.art.Warm(ctx, cover.request(), math.MaxInt64))
+			h.reportPanic(h.state.art.Warm(ctx, cover.request(nil), math.MaxInt64))
 			return err
 		})
 		h.reportPanic(err)
 		return err
 	})
+}
+
+// isOpen reports whether the asset is one that the cache asks no permit for.
+func isOpen(ctx context.Context, c *cache.Cache, a resolver.Asset) bool {
+	_, ok := c.Peek(ctx, a.Key())
+	return ok
 }
 
 // reportPanic counts and logs a panic in the background, once however many got

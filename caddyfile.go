@@ -70,6 +70,11 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	        max_age                <duration>
 //	        max_object             <size>
 //	    }
+//	    rate_limit {
+//	        requests      <count> <window>
+//	        lookups       <count> <window>
+//	        total_lookups <count> <window>
+//	    }
 //	    transport <name> {
 //	        ...
 //	    }
@@ -94,6 +99,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"art":               h.parseArt,
 		"stream":            h.parseStream,
 		"origin":            h.parseOrigin,
+		"rate_limit":        h.parseRateLimit,
 		"transport":         h.parseTransport,
 		"public_url":        readText(&h.PublicURL),
 	})
@@ -177,6 +183,22 @@ func (h *Handler) parseOrigin(d *caddyfile.Dispenser) (err error) {
 		return err
 	}
 	return parseBlock(d, "origin", policyBlock(&h.Origin.Policy))
+}
+
+func (h *Handler) parseRateLimit(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	h.RateLimit = new(RateLimitConfig)
+	err := parseBlock(d, "rate_limit", block{
+		limitRequests:     readRate(&h.RateLimit.Requests),
+		limitLookups:      readRate(&h.RateLimit.Lookups),
+		limitTotalLookups: readRate(&h.RateLimit.TotalLookups),
+	})
+	if err == nil && *h.RateLimit == (RateLimitConfig{}) {
+		err = d.Err("rate_limit needs requests, lookups or total_lookups")
+	}
+	return err
 }
 
 // policyBlock returns what reads the subdirectives that every cache has.

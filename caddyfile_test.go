@@ -138,6 +138,10 @@ func TestCaddyfileIsJSON(t *testing.T) {
 			ttl 1m
 			max_object 1MiB
 		}
+		rate_limit {
+			requests 60 1m
+			total_lookups 300 1d
+		}
 		transport http {
 			max_conns_per_host 9
 		}
@@ -156,6 +160,7 @@ func TestCaddyfileIsJSON(t *testing.T) {
 			"disk": {"dir": "/var/cache/voyo.example", "size": 4294967296}},
 		"stream": {"max_age": 0, "disk": {"dir": "./relative/", "size": 1000000000}},
 		"origin": {"url": "https://www.voyo.example", "ttl": "1m", "max_object": 1048576},
+		"rate_limit": {"requests": {"count": 60, "window": "1m"}, "total_lookups": {"count": 300, "window": "24h"}},
 		"transport": {"protocol": "http", "max_conns_per_host": 9},
 		"public_url": "https://edge.voyo.example/base"
 	}`)
@@ -171,6 +176,6 @@ func TestCaddyfileIsJSON(t *testing.T) {
 func summary(h *Handler) string {
 	h.artPolicy.Admit = nil // functions can't be compared
 	rt := httpTransport(h.client.(*guardedTransport))
-	return fmt.Sprintf("%v %v %v %v %v %v %v %v %v %v %v %v %d/%d", len(h.resolvers), h.memoTTL, h.origins, h.EnforceOrigins,
-		h.rawIDs, h.lease.limits, h.places, h.artPolicy, h.streamPolicy, h.origin, h.origin.policy, h.publicURL, rt.MaxConnsPerHost, rt.MaxIdleConnsPerHost)
+	return fmt.Sprintf("%v %v %v %v %v %v %v %v %v %v %v %v %v %d/%d", len(h.resolvers), h.memoTTL, h.origins, h.EnforceOrigins,
+		h.rawIDs, h.lease.limits, h.places, h.artPolicy, h.streamPolicy, h.origin, h.origin.policy, h.publicURL, h.limiter.rates, rt.MaxConnsPerHost, rt.MaxIdleConnsPerHost)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -19,6 +20,9 @@ import (
 type problem struct {
 	status  int
 	message string
+
+	limit      string // that was exceeded; empty for all other problems
+	retryAfter int    // in seconds, how long that lasts
 }
 
 // Error returns the message, which is the placeholder {http.error.message}.
@@ -26,24 +30,27 @@ func (p problem) Error() string { return p.message }
 
 // The problems that clients are told of.
 var (
-	errInvalidID = problem{http.StatusBadRequest, "Invalid VOYO track ID"}
-	errOrigin    = problem{http.StatusForbidden, "Origin not allowed"}
-	errMethod    = problem{http.StatusMethodNotAllowed, "Method not allowed"}
-	errLoop      = problem{http.StatusLoopDetected, "VOYO edge loop detected"}
-	errNoTrack   = problem{http.StatusNotFound, "Content not found in VOYO library"}
-	errNoArt     = problem{http.StatusNotFound, "Album art temporarily unavailable"}
-	errArt       = problem{http.StatusBadGateway, "Album art temporarily unavailable"}
-	errStream    = problem{http.StatusBadGateway, "VOYO stream temporarily unavailable"}
-	errSlow      = problem{http.StatusGatewayTimeout, "VOYO stream temporarily unavailable"}
-	errPage      = problem{http.StatusBadGateway, "VOYO page temporarily unavailable"}
-	errSlowPage  = problem{http.StatusGatewayTimeout, "VOYO page temporarily unavailable"}
-	errTarget    = problem{http.StatusBadRequest, "Request target is not a URL"}
-	errUpload    = problem{http.StatusBadRequest, "Request body could not be read"}
-	errTunnel    = problem{http.StatusNotImplemented, "VOYO edges do not tunnel"}
+	errInvalidID = problem{status: http.StatusBadRequest, message: "Invalid VOYO track ID"}
+	errOrigin    = problem{status: http.StatusForbidden, message: "Origin not allowed"}
+	errMethod    = problem{status: http.StatusMethodNotAllowed, message: "Method not allowed"}
+	errLoop      = problem{status: http.StatusLoopDetected, message: "VOYO edge loop detected"}
+	errNoTrack   = problem{status: http.StatusNotFound, message: "Content not found in VOYO library"}
+	errNoArt     = problem{status: http.StatusNotFound, message: "Album art temporarily unavailable"}
+	errArt       = problem{status: http.StatusBadGateway, message: "Album art temporarily unavailable"}
+	errStream    = problem{status: http.StatusBadGateway, message: "VOYO stream temporarily unavailable"}
+	errSlow      = problem{status: http.StatusGatewayTimeout, message: "VOYO stream temporarily unavailable"}
+	errPage      = problem{status: http.StatusBadGateway, message: "VOYO page temporarily unavailable"}
+	errSlowPage  = problem{status: http.StatusGatewayTimeout, message: "VOYO page temporarily unavailable"}
+	errTarget    = problem{status: http.StatusBadRequest, message: "Request target is not a URL"}
+	errUpload    = problem{status: http.StatusBadRequest, message: "Request body could not be read"}
+	errTunnel    = problem{status: http.StatusNotImplemented, message: "VOYO edges do not tunnel"}
 )
 
 // problemOf returns what the client is told when an asset can't be had.
 func problemOf(kind resolver.Kind, err error) problem {
+	if p, ok := errors.AsType[problem](err); ok {
+		return p
+	}
 	missing := errors.Is(err, cache.ErrNotFound)
 	switch {
 	case kind == resolver.Art && missing:
@@ -78,6 +85,9 @@ func answerError(w http.ResponseWriter, r *http.Request, p problem) error {
 		w.Header().Del(name)
 	}
 	w.Header().Set("Cache-Control", "no-store")
+	if p.limit != "" {
+		p.announceLimit(w, r)
+	}
 
 	srv, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	inErrorRoute := r.Context().Value(caddyhttp.ErrorCtxKey) != nil // or else it would lead here again, for ever
@@ -97,11 +107,22 @@ func answerError(w http.ResponseWriter, r *http.Request, p problem) error {
 	return nil
 }
 
+// announceLimit says that a limit was exceeded, to logs as well. No upstream was asked, so
+// there is nothing for Cache-Status to say (RFC 9211, section 2).
+func (p problem) announceLimit(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Retry-After", strconv.Itoa(p.retryAfter))
+	w.Header().Del("Cache-Status")
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	repl.Set("http.voyo.limit", p.limit)
+}
+
 // answerProblem answers with the JSON object.
 func answerProblem(w http.ResponseWriter, r *http.Request, p problem) error {
 	return answerJSON(w, r, p.status, struct {
-		Error string `json:"error"`
-	}{p.message})
+		Error      string `json:"error"`
+		Reason     string `json:"reason,omitempty"`
+		RetryAfter int    `json:"retryAfter,omitempty"`
+	}{p.message, p.limit, p.retryAfter})
 }
 
 // errorChain compiles error routes like caddyhttp.RouteList.Compile, except that

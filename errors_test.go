@@ -24,14 +24,14 @@ func TestProblemOf(t *testing.T) {
 		err  error
 		want problem
 	}{
-		{resolver.Stream, missing, problem{404, "Content not found in VOYO library"}},
-		{resolver.Stream, failure{reason: reasonReset}, problem{502, "VOYO stream temporarily unavailable"}},
-		{resolver.Stream, failure{reason: reasonTimeout}, problem{504, "VOYO stream temporarily unavailable"}},
-		{resolver.Stream, fmt.Errorf("x: %w", cache.ErrStalled), problem{504, "VOYO stream temporarily unavailable"}},
-		{resolver.Stream, cache.ErrBadAnswer, problem{502, "VOYO stream temporarily unavailable"}},
-		{resolver.Art, missing, problem{404, "Album art temporarily unavailable"}},
-		{resolver.Art, failure{reason: reasonTimeout}, problem{502, "Album art temporarily unavailable"}},
-		{resolver.Art, errNoImage, problem{502, "Album art temporarily unavailable"}},
+		{resolver.Stream, missing, problem{status: 404, message: "Content not found in VOYO library"}},
+		{resolver.Stream, failure{reason: reasonReset}, problem{status: 502, message: "VOYO stream temporarily unavailable"}},
+		{resolver.Stream, failure{reason: reasonTimeout}, problem{status: 504, message: "VOYO stream temporarily unavailable"}},
+		{resolver.Stream, fmt.Errorf("x: %w", cache.ErrStalled), problem{status: 504, message: "VOYO stream temporarily unavailable"}},
+		{resolver.Stream, cache.ErrBadAnswer, problem{status: 502, message: "VOYO stream temporarily unavailable"}},
+		{resolver.Art, missing, problem{status: 404, message: "Album art temporarily unavailable"}},
+		{resolver.Art, failure{reason: reasonTimeout}, problem{status: 502, message: "Album art temporarily unavailable"}},
+		{resolver.Art, errNoImage, problem{status: 502, message: "Album art temporarily unavailable"}},
 	} {
 		if got := problemOf(c.kind, c.err); got != c.want {
 			t.Errorf("%s, %v: got %v", c.kind, c.err, got)

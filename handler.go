@@ -49,6 +49,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return answerError(w, r, errInvalidID)
 	}
 	setPlaceholders(r, req)
+	if err := h.admit(r, req); err != nil {
+		return answerError(w, r, problemOf(req.asset.Kind, err))
+	}
 	h.awaitDisks(r.Context())
 	h.state.enter()
 	defer h.state.leave()
@@ -80,14 +83,14 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, req reques
 	defer h.state.activeStreams.Add(-1)
 
 	up := h.upstream(r, req.asset)
-	status, err := h.state.streams.Serve(w, r, up.request())
+	status, err := h.state.streams.Serve(w, r, up.request(h.permit(r)))
 	return h.conclude(w, r, req, up, status, err)
 }
 
 // serveArt answers with the bytes of a cover.
 func (h *Handler) serveArt(w http.ResponseWriter, r *http.Request, req request) error {
 	up := h.upstream(r, req.asset)
-	status, err := h.state.art.Serve(w, r, up.request())
+	status, err := h.state.art.Serve(w, r, up.request(h.permit(r)))
 	return h.conclude(w, r, req, up, status, err)
 }
 

@@ -82,6 +82,7 @@ func newTestHandler(t *testing.T, resolvers ...resolver.Resolver) *Handler {
 			warming: newMarks(),
 			started: time.Now(),
 		},
+		limiter: newLimiter(rates{}),
 	}
 	for i, r := range resolvers {
 		name := "test" + strconv.Itoa(i)

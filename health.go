@@ -62,8 +62,8 @@ type statsReport struct {
 }
 
 type limitReport struct {
-	ActiveIPs  int `json:"activeIPs"`
-	PerIPLimit int `json:"perIPLimit"`
+	ActiveIPs  int `json:"activeIPs"`  // clients seen within the longest window of a limit per client
+	PerIPLimit int `json:"perIPLimit"` // requests in their window; 0 if they are not limited
 }
 
 // serveHealth answers how the node is.
@@ -78,6 +78,7 @@ func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request) error {
 		UptimeFormatted: fmt.Sprintf("%dh %dm", int64(uptime/time.Hour), int64(uptime/time.Minute)%60),
 		Memory:          reportMemory(),
 		Cache:           h.state.report(),
+		RateLimit:       h.limiter.report(),
 		Timestamp:       now.UTC().Format("2006-01-02T15:04:05.000Z"),
 	}
 	status := http.StatusOK

@@ -80,25 +80,31 @@ type verdict int
 const (
 	warmingBegins  verdict = iota
 	warmAlready            // or being warmed
-	warmingRefused         // too much else is, or the marks are closed
+	warmingRefused         // too much else is, or the marks are closed, or it is not permitted
 )
 
 // warm marks the key and has work done in the background, unless it is marked.
-// Work that fails leaves no mark.
-func (m *marks) warm(key string, work func(context.Context) error) verdict {
+// Work that fails leaves no mark. The permit, which may be nil, is asked if there is work to
+// do, and refuses it with its error.
+func (m *marks) warm(key string, permit func() error, work func(context.Context) error) (verdict, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.expire()
 	if m.began.Contains(key) {
-		return warmAlready
+		return warmAlready, nil
 	}
 	if m.pending == maxWarming+maxWaiting || m.ctx.Err() != nil {
-		return warmingRefused
+		return warmingRefused, nil
+	}
+	if permit != nil {
+		if err := permit(); err != nil {
+			return warmingRefused, err
+		}
 	}
 	m.began.Add(key, time.Now())
 	m.pending++
 	m.work.Go(func() { m.do(key, work) })
-	return warmingBegins
+	return warmingBegins, nil
 }
 
 // do does the work when there is a place for it.

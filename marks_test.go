@@ -2,6 +2,7 @@ package voyo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -19,6 +20,13 @@ func TestMarks(t *testing.T) {
 			<-done
 			return nil
 		}
+		warm := func(key string) verdict {
+			v, err := m.warm(key, nil, work)
+			if err != nil {
+				t.Error(err)
+			}
+			return v
+		}
 		check := func(when string, got, want verdict, size int) {
 			t.Helper()
 			synctest.Wait()
@@ -26,17 +34,17 @@ func TestMarks(t *testing.T) {
 				t.Errorf("%s: got %d and %d marks", when, got, m.Len())
 			}
 		}
-		check("first", m.warm("a", work), warmingBegins, 1)
-		check("under way", m.warm("a", work), warmAlready, 1)
+		check("first", warm("a"), warmingBegins, 1)
+		check("under way", warm("a"), warmAlready, 1)
 		time.Sleep(10 * time.Minute)
-		check("another", m.warm("b", work), warmingBegins, 2)
+		check("another", warm("b"), warmingBegins, 2)
 		close(done)
-		check("done", m.warm("a", work), warmAlready, 2)
+		check("done", warm("a"), warmAlready, 2)
 		time.Sleep(markTTL - 10*time.Minute)
-		check("done long ago", m.warm("b", work), warmAlready, 1)
-		check("again", m.warm("a", work), warmingBegins, 2)
+		check("done long ago", warm("b"), warmAlready, 1)
+		check("again", warm("a"), warmingBegins, 2)
 		time.Sleep(markTTL)
-		check("and again", m.warm("a", work), warmingBegins, 1)
+		check("and again", warm("a"), warmingBegins, 1)
 		time.Sleep(markTTL)
 		if n := m.Len(); n != 0 || runs != 4 {
 			t.Errorf("got %d marks and %d runs", n, runs)
@@ -55,7 +63,7 @@ func TestMarksBounds(t *testing.T) {
 			return ctx.Err()
 		}
 		for i := range maxWarming + maxWaiting {
-			if got := m.warm(id(i), hang); got != warmingBegins {
+			if got, _ := m.warm(id(i), nil, hang); got != warmingBegins {
 				t.Fatalf("%d: got %d", i, got)
 			}
 		}
@@ -63,7 +71,7 @@ func TestMarksBounds(t *testing.T) {
 		if n := len(running); n != maxWarming {
 			t.Errorf("%d are being warmed", n)
 		}
-		if got := m.warm("another", hang); got != warmingRefused {
+		if got, _ := m.warm("another", nil, hang); got != warmingRefused {
 			t.Errorf("got %d", got)
 		}
 		// what hangs is given up, and so is what waited all the time
@@ -73,7 +81,7 @@ func TestMarksBounds(t *testing.T) {
 			t.Errorf("%d marks of what has failed", n)
 		}
 		for i := range 2 * maxMarks {
-			if got := m.warm(id(1000+i), func(context.Context) error { return nil }); got != warmingBegins {
+			if got, _ := m.warm(id(1000+i), nil, func(context.Context) error { return nil }); got != warmingBegins {
 				t.Fatalf("%d: got %d", i, got)
 			}
 			synctest.Wait()
@@ -81,10 +89,47 @@ func TestMarksBounds(t *testing.T) {
 		if n := m.Len(); n != maxMarks {
 			t.Errorf("got %d marks", n)
 		}
-		m.warm("hangs until the end", hang)
-		m.Close()
-		if got := m.warm("too late", hang); got != warmingRefused {
+		if got, _ := m.warm("hangs until the end", nil, hang); got != warmingBegins {
 			t.Errorf("got %d", got)
+		}
+		m.Close()
+		if got, _ := m.warm("too late", nil, hang); got != warmingRefused {
+			t.Errorf("got %d", got)
+		}
+	})
+}
+
+// The permit is asked for work that is about to begin, and for nothing else.
+func TestMarksPermit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMarks()
+		defer m.Close()
+		over, asked := errors.New("over"), 0
+		permit := func(err error) func() error {
+			return func() error { asked++; return err }
+		}
+		runs := 0
+		work := func(context.Context) error { runs++; return nil }
+		for i, c := range []struct {
+			permit func() error
+			want   verdict
+			err    error
+			asked  int
+			marks  int
+		}{
+			{permit(over), warmingRefused, over, 1, 0},
+			{permit(nil), warmingBegins, nil, 2, 1},
+			{permit(over), warmAlready, nil, 2, 1},
+			{nil, warmAlready, nil, 2, 1},
+		} {
+			got, err := m.warm("a", c.permit, work)
+			synctest.Wait()
+			if got != c.want || err != c.err || asked != c.asked || m.Len() != c.marks {
+				t.Errorf("%d: got %d, %v, after %d questions, with %d marks", i, got, err, asked, m.Len())
+			}
+		}
+		if runs != 1 {
+			t.Errorf("%d runs", runs)
 		}
 	})
 }

@@ -20,19 +20,24 @@ const (
 	errorGone     = "gone"     // its client has left
 	errorTimeout  = "timeout"  // an upstream was too slow
 	errorBusy     = "busy"     // too many exchanges are under way
+	errorLimit    = "limit"    // a rate limit was exceeded
 	errorUpstream = "upstream" // an upstream failed
 )
 
-var errorReasons = []string{errorMissing, errorGone, errorTimeout, errorBusy, errorUpstream}
+var errorReasons = []string{errorMissing, errorGone, errorTimeout, errorBusy, errorLimit, errorUpstream}
 
-// refusals are the problems that end a request before the cache is asked, in the
-// words of refusedTotal.
+// refusals are the problems that have a request refused, in the words of refusedTotal.
+// A rate limit goes by its own name.
 var refusals = map[problem]string{
 	errOrigin:    "origin",
 	errInvalidID: "id",
 	errMethod:    "method",
 	errLoop:      "loop",
 	errTarget:    "target",
+
+	{limit: limitRequests}:     limitRequests,
+	{limit: limitLookups}:      limitLookups,
+	{limit: limitTotalLookups}: limitTotalLookups,
 }
 
 // What diskErrorsTotal tells apart.
@@ -69,6 +74,8 @@ func errorReason(r *http.Request, err error) string {
 		return errorMissing
 	case errors.Is(err, cache.ErrBusy):
 		return errorBusy
+	case isA[problem](err):
+		return errorLimit
 	case isTimeout(err):
 		return errorTimeout
 	default:
@@ -78,6 +85,9 @@ func errorReason(r *http.Request, err error) string {
 
 // countRefusal counts a request that ends with the problem, if it is a refusal.
 func countRefusal(p problem) {
+	if p.limit != "" {
+		p = problem{limit: p.limit}
+	}
 	if reason, ok := refusals[p]; ok {
 		refusedTotal.WithLabelValues(reason).Inc()
 	}

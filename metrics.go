@@ -41,7 +41,7 @@ var (
 	brokenTotal = newCounters("broken_answers_total",
 		"Answers that broke off after they had begun, with their client still there.", "kind")
 	refusedTotal = newCounters("refused_requests_total",
-		"Requests that were refused before the cache was asked, by why.", "reason")
+		"Requests that were refused, by why.", "reason")
 	upstreamRequestsTotal = newCounters("upstream_requests_total",
 		"Requests that upstreams were sent, by the resolver that named the place.", "kind", "resolver")
 	upstreamFailuresTotal = newCounters("upstream_failures_total",

@@ -145,7 +145,7 @@ func TestFailureIn(t *testing.T) {
 	}
 }
 
-// A refusal that rate limits or others come to have must be one that the metrics know.
+// TestRefusalsHaveLabels counts each refusal.
 func TestRefusalsHaveLabels(t *testing.T) {
 	for p, reason := range refusals {
 		before := testutil.ToFloat64(refusedTotal.WithLabelValues(reason))

@@ -33,7 +33,8 @@ const defaultLocationTTL = 4 * time.Hour
 //
 // The caches outlive a change of the configuration, as long as the new one
 // would fetch the same things: its resolvers, allowed upstreams and origin are equal.
-// Limits that were changed take effect as soon as the old configuration is gone.
+// Limits that were changed take effect as soon as the old configuration is gone. What
+// clients have used up of the rate limits outlives it too, if these are equal.
 //
 // The placeholders `{env.*}` and `{file.*}` in origins, upstream hosts, the public
 // URL, the origin's URL and the directories of disks are expanded once, when the configuration is
@@ -55,6 +56,7 @@ const defaultLocationTTL = 4 * time.Hour
 // `{http.voyo.image}` | The name of a cover, such as `hqdefault`
 // `{http.voyo.cache}` | After the answer, what the cache did: `hit`, `miss`, `partial`, `stale`, `revalidated`, `pass` or `error`
 // `{http.voyo.resolver}` | After the answer, the resolver that knew the place
+// `{http.voyo.limit}` | After the answer, the limit that was exceeded, if one was: `requests`, `lookups` or `total_lookups`
 type Handler struct {
 	// Know where a track can be fetched. They are asked in this order until one
 	// has it. At least one is required.
@@ -103,6 +105,9 @@ type Handler struct {
 	// checked. Default: `http`.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
+	// Limits what clients may ask for. Default: no limits.
+	RateLimit *RateLimitConfig `json:"rate_limit,omitempty"`
+
 	// Is how clients reach this edge, for the URLs in JSON answers: an absolute
 	// http or https URL, which may have a path. Default: taken from each
 	// request.
@@ -120,6 +125,8 @@ type Handler struct {
 	origin       *gateway // may be nil
 	artPolicy    cache.Policy
 	streamPolicy cache.Policy
+	rates        rates
+	limiter      *limiter
 	publicURL    *url.URL // nil: taken from the request
 	rawIDs       bool
 }
@@ -180,6 +187,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.showSources()
 	h.lease = acquireState(stateKey(h.CaddyModule().ID, identities, upstreams, h.origin.String()), l)
 	h.state = h.lease.state
+	h.limiter = h.lease.limit(h.rates)
 	return nil
 }
 
@@ -238,6 +246,9 @@ func (h *Handler) provisionPolicies() (l limits, err error) {
 		return limits{}, fmt.Errorf("stream: %w", err)
 	}
 	l.pages = cache.Limits{Memory: pagesMemory}
+	if h.rates, err = h.RateLimit.rates(); err != nil {
+		return limits{}, fmt.Errorf("rate_limit: %w", err)
+	}
 	return l, nil
 }
 

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/voyo-music/caddy-voyo/cache"
 	"github.com/voyo-music/caddy-voyo/resolver"
@@ -40,7 +39,7 @@ type state struct {
 	panics        atomic.Int64 // contained in the background
 
 	pulses  pulses
-	lookups singleflight.Group // of /exists, by track
+	lookups sharedLookups // of /exists, by track
 
 	mu       sync.Mutex
 	leases   []*lease // the longest held first
@@ -102,6 +101,8 @@ type lease struct {
 	state  *state
 	limits limits
 	disks  disks // none until the configuration starts
+
+	limiter *limiter // of the handler's rates; nil until it has asked for one
 }
 
 // limits are those of all the caches of a state.
@@ -146,6 +147,22 @@ func (l *lease) release() error {
 	err := l.disks.release()
 	_, stateErr := states.Delete(l.key)
 	return errors.Join(err, stateErr)
+}
+
+// limit returns what holds clients to the rates: the limiter of a lease that has the same
+// ones, if there is one, so that a reload does not forgive anything.
+func (l *lease) limit(r rates) *limiter {
+	s := l.state
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, other := range s.leases {
+		if other.limiter != nil && other.limiter.rates == r {
+			l.limiter = other.limiter
+			return l.limiter
+		}
+	}
+	l.limiter = newLimiter(r)
+	return l.limiter
 }
 
 func (s *state) attach(l *lease) {

@@ -15,7 +15,7 @@ import (
 // planned names the subdirectives of later versions. They are refused by name,
 // so that nobody takes an option for granted that does nothing yet.
 var planned = []string{
-	"rate_limit", "signed_urls", "shield", "fleet",
+	"signed_urls", "shield", "fleet",
 }
 
 // block holds what reads each subdirective of a block, by name. It is called
@@ -111,13 +111,17 @@ func readCount(dst *int) func(*caddyfile.Dispenser) error {
 		if err != nil {
 			return err
 		}
-		n, err := strconv.Atoi(arg)
-		if err != nil || n <= 0 {
-			return d.Errf("invalid count '%s': must be a positive number", arg)
-		}
-		*dst = n
-		return nil
+		*dst, err = parseCount(d, arg)
+		return err
 	}
+}
+
+func parseCount(d *caddyfile.Dispenser, arg string) (int, error) {
+	n, err := strconv.Atoi(arg)
+	if err != nil || n <= 0 {
+		return 0, d.Errf("invalid count '%s': must be a positive number", arg)
+	}
+	return n, nil
 }
 
 // readNatural reads a number for which zero has a meaning of its own.
@@ -177,30 +181,61 @@ func readDuration(dst **caddy.Duration) func(*caddyfile.Dispenser) error {
 		if err != nil {
 			return err
 		}
-		parsed, err := caddy.ParseDuration(arg)
-		switch {
-		case err != nil:
-			return d.Errf("invalid duration '%s': %v", arg, err)
-		case parsed < 0:
-			return d.Errf("invalid duration '%s': must not be negative", arg)
+		v, err := parseDuration(d, arg)
+		if err != nil {
+			return err
 		}
-		v := caddy.Duration(parsed)
 		*dst = &v
 		return nil
 	}
 }
 
+func parseDuration(d *caddyfile.Dispenser, arg string) (caddy.Duration, error) {
+	parsed, err := caddy.ParseDuration(arg)
+	switch {
+	case err != nil:
+		return 0, d.Errf("invalid duration '%s': %v", arg, err)
+	case parsed < 0:
+		return 0, d.Errf("invalid duration '%s': must not be negative", arg)
+	}
+	return caddy.Duration(parsed), nil
+}
+
 // readPositive reads a duration for which zero would mean the default.
 func readPositive(dst *caddy.Duration) func(*caddyfile.Dispenser) error {
 	return func(d *caddyfile.Dispenser) error {
-		var v *caddy.Duration
-		if err := readDuration(&v)(d); err != nil {
+		arg, err := argument(d)
+		if err != nil {
 			return err
 		}
-		if *v == 0 {
-			return d.Errf("invalid duration '%s': must be greater than zero", d.Val())
+		*dst, err = parsePositive(d, arg)
+		return err
+	}
+}
+
+func parsePositive(d *caddyfile.Dispenser, arg string) (caddy.Duration, error) {
+	v, err := parseDuration(d, arg)
+	if err == nil && v == 0 {
+		err = d.Errf("invalid duration '%s': must be greater than zero", arg)
+	}
+	return v, err
+}
+
+// readRate reads how often something may happen, and in which time.
+func readRate(dst **Rate) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) (err error) {
+		r, count, window := new(Rate), "", ""
+		switch {
+		case !d.AllArgs(&count, &window):
+			return d.ArgErr()
+		case count == "" || window == "":
+			return d.Err("empty argument")
 		}
-		*dst = *v
-		return nil
+		*dst = r
+		if r.Count, err = parseCount(d, count); err != nil {
+			return err
+		}
+		r.Window, err = parsePositive(d, window)
+		return err
 	}
 }

@@ -44,8 +44,8 @@ func (h *Handler) upstream(r *http.Request, a resolver.Asset) *upstream {
 	return &upstream{h: h, asset: a, cdnLoop: cdnLoop(r.Header)}
 }
 
-// request returns what a cache needs to know to serve the asset.
-func (u *upstream) request() cache.Request {
+// request returns what a cache needs to know to serve the asset. permit may be nil.
+func (u *upstream) request(permit func() error) cache.Request {
 	policy := &u.h.streamPolicy
 	if u.asset.Kind == resolver.Art {
 		policy = &u.h.artPolicy
@@ -55,7 +55,7 @@ func (u *upstream) request() cache.Request {
 		began(status)
 		u.setTiming(header)
 	}
-	return cache.Request{Key: u.asset.Key(), Policy: policy, Fetch: u.fetch, Annotate: annotate}
+	return cache.Request{Key: u.asset.Key(), Policy: policy, Fetch: u.fetch, Permit: permit, Annotate: annotate}
 }
 
 // answeredBy returns the name of the resolver that the last fetch was answered
