@@ -1,6 +1,8 @@
 package voyo
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"net"
@@ -86,8 +88,17 @@ func newForwarding(r *http.Request, origin *url.URL) *forwarding {
 func (f *forwarding) key() string { return keyOf(&f.target) }
 
 func keyOf(u *url.URL) string {
-	return strings.ToLower(u.Scheme) + "://" + normalHost(u.Scheme, u.Host) + u.RequestURI()
+	key := strings.ToLower(u.Scheme) + "://" + normalHost(u.Scheme, u.Host) + u.RequestURI()
+	if len(key) <= maxKey {
+		return key
+	}
+	sum := sha256.Sum256([]byte(key))
+	return "#" + hex.EncodeToString(sum[:])
 }
+
+// maxKey is how long a key can be, in bytes, that still is the target URI. The cache
+// bounds how many it remembers, and not how long they are, as clients would have it.
+const maxKey = 512
 
 // related returns the key of a URI that an answer's header names, relative to the
 // target as it may be. It reports false if it is of another origin, about which this

@@ -121,6 +121,19 @@ func TestKey(t *testing.T) {
 	}
 }
 
+// Clients can't fill the memory with keys, nor have one take the place of another.
+func TestKeyOfLongTarget(t *testing.T) {
+	long := "/" + strings.Repeat("x", 1<<20)
+	keys := make(map[string]bool)
+	for _, uri := range []string{long, long + "y", long + "?", "/" + strings.Repeat("x", maxKey)} {
+		key := forwardingOf("GET", uri, "www.example", nil, false, false).key()
+		if len(key) > 100 || !strings.HasPrefix(key, "#") || keys[key] {
+			t.Errorf("%d bytes: got %.200q", len(uri), key)
+		}
+		keys[key] = true
+	}
+}
+
 func TestHasTarget(t *testing.T) {
 	for host, want := range map[string]bool{
 		"": true, "www.example": true, "WWW.example:8080": true, "[::1]:80": true, "a_b.example:": true,

@@ -56,10 +56,9 @@ func TestPagesOutliveReload(t *testing.T) {
 		}
 	}
 	for name, site := range map[string]string{
-		"no URL":         gatewaySite("{file."+filepath.Join(t.TempDir(), "missing")+"}", ""),
-		"too large":      gatewaySite(o.URL+" {\nmax_object 1GiB\n}", ""),
-		"other handler":  gatewaySite(o.URL, "handle /x* {\nvoyo {\n"+template(o.URL)+"\nenforce_origins\n}\n}"),
-		"another origin": gatewaySite(other.URL, "tls internal {\non_demand\n}\nhandle {\nvoyo {\n"+template(o.URL)+"\nenforce_origins\n}\n}"),
+		"no URL":        gatewaySite("{file."+filepath.Join(t.TempDir(), "missing")+"}", ""),
+		"too large":     gatewaySite(o.URL+" {\nmax_object 1GiB\n}", ""),
+		"other handler": gatewaySite(other.URL, "handle /x* {\nvoyo {\n"+template(o.URL)+"\nenforce_origins\n}\n}"),
 	} {
 		if err := e.load(t, site); err == nil {
 			t.Errorf("%s: it was loaded", name)

@@ -48,6 +48,40 @@ func TestOriginTargets(t *testing.T) {
 	}
 }
 
+// However a request is framed, the origin gets none that this edge does not know of.
+func TestOriginSmuggling(t *testing.T) {
+	const inner = "GET /inner HTTP/1.1\nHost: www.test\n\n"
+	o := reflecting(t)
+	e := startGateway(t, o.URL, "")
+	for _, request := range []string{
+		"POST / HTTP/1.1\nHost: www.test\nContent-Length: 6\nTransfer-Encoding: chunked\n\n0\n\n" + inner,
+		"POST / HTTP/1.1\nHost: www.test\nContent-Length: 0\nContent-Length: 60\n\n" + inner,
+		"POST / HTTP/1.1\nHost: www.test\nContent-Length: 5, 60\n\n" + inner,
+		"POST / HTTP/1.1\nHost: www.test\nTransfer-Encoding : chunked\n\n0\n\n" + inner,
+		"POST / HTTP/1.1\nHost: www.test\nTransfer-Encoding: xchunked\n\n0\n\n" + inner,
+		"POST / HTTP/1.1\nHost: www.test\nTransfer-Encoding: chunked, identity\n\n0\n\n" + inner,
+		"POST / HTTP/1.1\nHost: www.test\nConnection: Content-Length\nContent-Length: 39\n\n" + inner,
+		"POST / HTTP/1.1\nHost: www.test\nConnection: Transfer-Encoding\nTransfer-Encoding: chunked\n\n27\n" + inner + "\n0\n\n",
+		"GET / HTTP/1.1\nHost: www.test\nContent-Length: 39\n\n" + inner,
+		"GET /\u00a0HTTP/1.1 HTTP/1.1\nHost: www.test\n\n" + inner,
+		"GET / HTTP/1.1\nHost: www.test\nX: a\n Content-Length: 39\n\n" + inner,
+		"GET / HTTP/1.1\nHost: www.test\nConnection: Upgrade\nUpgrade: h2c\nHTTP2-Settings: AAMAAABkAAQAAP__\n\n" + inner,
+		"GET / HTTP/1.1\nHost: www.test\nConnection: Upgrade\nUpgrade: websocket\n\n" + inner,
+		"POST / HTTP/1.1\nHost: www.test\nTransfer-Encoding: chunked\nTrailer: Content-Length\n\n0\nContent-Length: 39\n\n" + inner,
+	} {
+		conn, from := e.raw(t, request)
+		must(t, conn.(*net.TCPConn).CloseWrite())
+		if _, err := io.ReadAll(from); err != nil {
+			t.Errorf("%q: %v", request, err)
+		}
+	}
+	for _, r := range o.asked("") {
+		if len(r.Header["Via"]) != 1 || len(r.Header["X-Forwarded-For"]) != 1 {
+			t.Errorf("%s %s has got past: %v", r.Method, r.RequestURI, r.Header)
+		}
+	}
+}
+
 // Of HTTP/2 and 3, too, the host is one, whatever the client calls it.
 func TestOriginAuthority(t *testing.T) {
 	o := reflecting(t)
