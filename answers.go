@@ -166,7 +166,8 @@ func (h *Handler) serveLocation(w http.ResponseWriter, r *http.Request, req requ
 	if info, ok := h.state.streams.Peek(r.Context(), req.asset.Key()); ok && info.Head > 0 {
 		answer.Cached, answer.Source = true, sourceEdge
 	} else {
-		answer.Boosting = h.warm(r, req.asset) == warmingBegins
+		what, _ := h.warm(r, req.asset)
+		answer.Boosting = what == warmingBegins
 	}
 	return answerJSON(w, r, http.StatusOK, answer)
 }
@@ -190,7 +191,7 @@ func (h *Handler) streamURL(r *http.Request, req request, typ resolver.Type) str
 func (h *Handler) servePrefetch(w http.ResponseWriter, r *http.Request, req request) error {
 	h.state.prefetches.Add(1)
 	status, message := "warming", "Track is being prepared"
-	switch h.warm(r, req.asset) {
+	switch what, _ := h.warm(r, req.asset); what {
 	case warmAlready:
 		message = "Track is already prepared or being prepared"
 	case warmingRefused:
@@ -205,7 +206,7 @@ func (h *Handler) servePrefetch(w http.ResponseWriter, r *http.Request, req requ
 
 // warm gets ready for the track in the background: what a player plays first is
 // the track's head, and what it shows first is its cover.
-func (h *Handler) warm(r *http.Request, a resolver.Asset) verdict {
+func (h *Handler) warm(r *http.Request, a resolver.Asset) (verdict, *warmth) {
 	stream := h.upstream(r, a)
 	cover := h.upstream(r, resolver.Asset{ID: a.ID, Kind: resolver.Art, Image: resolver.ParseImage("")})
 	return h.state.warming.warm(a.Key(), func(ctx context.Context) error {

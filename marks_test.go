@@ -2,6 +2,7 @@ package voyo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -26,17 +27,17 @@ func TestMarks(t *testing.T) {
 				t.Errorf("%s: got %d and %d marks", when, got, m.Len())
 			}
 		}
-		check("first", m.warm("a", work), warmingBegins, 1)
-		check("under way", m.warm("a", work), warmAlready, 1)
+		check("first", verdictOf(m.warm("a", work)), warmingBegins, 1)
+		check("under way", verdictOf(m.warm("a", work)), warmAlready, 1)
 		time.Sleep(10 * time.Minute)
-		check("another", m.warm("b", work), warmingBegins, 2)
+		check("another", verdictOf(m.warm("b", work)), warmingBegins, 2)
 		close(done)
-		check("done", m.warm("a", work), warmAlready, 2)
+		check("done", verdictOf(m.warm("a", work)), warmAlready, 2)
 		time.Sleep(markTTL - 10*time.Minute)
-		check("done long ago", m.warm("b", work), warmAlready, 1)
-		check("again", m.warm("a", work), warmingBegins, 2)
+		check("done long ago", verdictOf(m.warm("b", work)), warmAlready, 1)
+		check("again", verdictOf(m.warm("a", work)), warmingBegins, 2)
 		time.Sleep(markTTL)
-		check("and again", m.warm("a", work), warmingBegins, 1)
+		check("and again", verdictOf(m.warm("a", work)), warmingBegins, 1)
 		time.Sleep(markTTL)
 		if n := m.Len(); n != 0 || runs != 4 {
 			t.Errorf("got %d marks and %d runs", n, runs)
@@ -55,7 +56,7 @@ func TestMarksBounds(t *testing.T) {
 			return ctx.Err()
 		}
 		for i := range maxWarming + maxWaiting {
-			if got := m.warm(id(i), hang); got != warmingBegins {
+			if got, _ := m.warm(id(i), hang); got != warmingBegins {
 				t.Fatalf("%d: got %d", i, got)
 			}
 		}
@@ -63,7 +64,7 @@ func TestMarksBounds(t *testing.T) {
 		if n := len(running); n != maxWarming {
 			t.Errorf("%d are being warmed", n)
 		}
-		if got := m.warm("another", hang); got != warmingRefused {
+		if got, _ := m.warm("another", hang); got != warmingRefused {
 			t.Errorf("got %d", got)
 		}
 		// what hangs is given up, and so is what waited all the time
@@ -73,7 +74,7 @@ func TestMarksBounds(t *testing.T) {
 			t.Errorf("%d marks of what has failed", n)
 		}
 		for i := range 2 * maxMarks {
-			if got := m.warm(id(1000+i), func(context.Context) error { return nil }); got != warmingBegins {
+			if got, _ := m.warm(id(1000+i), func(context.Context) error { return nil }); got != warmingBegins {
 				t.Fatalf("%d: got %d", i, got)
 			}
 			synctest.Wait()
@@ -83,8 +84,42 @@ func TestMarksBounds(t *testing.T) {
 		}
 		m.warm("hangs until the end", hang)
 		m.Close()
-		if got := m.warm("too late", hang); got != warmingRefused {
+		if got, _ := m.warm("too late", hang); got != warmingRefused {
 			t.Errorf("got %d", got)
+		}
+	})
+}
+
+func verdictOf(v verdict, _ *warmth) verdict { return v }
+
+func TestMarksForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMarks()
+		defer m.Close()
+		failed := errors.New("failed")
+		release := make(chan error)
+		slow := func(context.Context) error { return <-release }
+		_, first := m.warm("a", slow)
+		m.warm("b", func(context.Context) error { return nil })
+		m.forget("a", "never seen")
+		what, second := m.warm("a", slow)
+		if what != warmingBegins || second == first {
+			t.Fatalf("got %d after the mark was forgotten", what)
+		}
+		release <- failed // of either of them: a failure takes no other one's mark
+		release <- nil
+		synctest.Wait()
+		<-first.done
+		<-second.done
+		if (first.err == nil) == (second.err == nil) {
+			t.Errorf("got %v and %v", first.err, second.err)
+		}
+		if what, w := m.warm("b", slow); what != warmAlready || w.err != nil {
+			t.Errorf("another track: got %d", what)
+		}
+		m.forgetAll()
+		if n := m.Len(); n != 0 {
+			t.Errorf("%d marks are left", n)
 		}
 	})
 }
