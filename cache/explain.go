@@ -39,7 +39,7 @@ const (
 type Stored struct {
 	Status int
 	Type   string        // Content-Type
-	Vary   []string      // the fields by which requests select it
+	Vary   []string      // for a gateway, the fields by which requests select it
 	Size   int64         // in bytes; -1 if unknown yet
 	Age    time.Duration // as the Age field has it
 	TTL    time.Duration // for how long it is fresh; below zero: it has been stale for so long
@@ -61,8 +61,13 @@ func (c *Cache) Explain(ctx context.Context, key string) Explanation {
 	defer c.mu.Unlock()
 	now := time.Now()
 	e := Explanation{Opening: c.flights[key] != nil}
-	for _, o := range c.store.versions(key) {
-		e.Stored = append(e.Stored, o.explain(now))
+	gateway := c.store.resources.known.Contains(key)
+	for _, o := range c.store.versions(key, gateway) {
+		s := o.explain(now)
+		if gateway {
+			s.Vary, _ = varyFields(o.header)
+		}
+		e.Stored = append(e.Stored, s)
 	}
 	if m, ok := c.store.marks.Peek(key); ok && now.Before(m.until) {
 		e.Remembered, e.RememberedFor = m.explain(), m.until.Sub(now)
@@ -70,21 +75,20 @@ func (c *Cache) Explain(ctx context.Context, key string) Explanation {
 	return e
 }
 
-// versions returns the objects of a key: those of all variants, where it is a target
-// URI.
-func (s *store) versions(key string) (found []*object) {
-	res, ok := s.resources.known.Peek(key)
-	if !ok {
+// versions returns the objects of a key: for a gateway those of all variants.
+func (s *store) versions(key string, gateway bool) (found []*object) {
+	if !gateway {
 		if o, ok := s.objects.Peek(key); ok {
 			found = append(found, o)
 		}
 		return found
 	}
+	since := s.resources.since(key)
 	for _, k := range s.objects.Keys() {
 		if k != key && !strings.HasPrefix(k, key+"\x00") {
 			continue
 		}
-		if o, ok := s.objects.Peek(k); ok && o.born >= res.since {
+		if o, ok := s.objects.Peek(k); ok && o.born >= since {
 			found = append(found, o)
 		}
 	}
@@ -113,7 +117,6 @@ func (o *object) explain(now time.Time) Stored {
 		IfError:         o.ifError,
 		Filling:         len(o.fills) > 0,
 	}
-	s.Vary, _ = varyFields(o.header)
 	for _, i := range slices.Sorted(maps.Keys(o.slices)) {
 		if o.slices[i].complete {
 			s.Memory = o.addSlice(s.Memory, int64(i))
