@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -143,7 +142,11 @@ func (m *Memo) Forget(name string, a Asset, ans *Answer) {
 // Lookups under way are for those who wait for them already, and are not remembered.
 // It takes as long as the memo is large.
 func (m *Memo) ForgetTracks(ids ...ID) int {
-	return m.forgetIf(func(key memoKey) bool { return slices.Contains(ids, key.asset.ID) })
+	wanted := make(map[ID]bool, len(ids))
+	for _, id := range ids {
+		wanted[id] = true
+	}
+	return m.forgetIf(func(key memoKey) bool { return wanted[key.asset.ID] })
 }
 
 // ForgetAll is ForgetTracks for all tracks.
