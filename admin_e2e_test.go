@@ -331,7 +331,7 @@ func TestAdminPrefetchGoesOn(t *testing.T) {
 		asked <- struct{}{}
 		<-release
 		w.Header().Set("Etag", `"v1"`)
-		io.WriteString(w, files[r.URL.Path])
+		fmt.Fprint(w, files[r.URL.Path])
 	})
 	e := startAdminEdge(t, "voyo {\n"+template(up.URL)+"\n}")
 	ctx, leave := context.WithCancel(t.Context())

@@ -55,10 +55,9 @@ func (a *adminAPI) servePrefetch(w http.ResponseWriter, r *http.Request, handler
 	if err := asked.check(); err != nil {
 		return refusal(http.StatusBadRequest, err)
 	}
-	for _, s := range statesOf(handlers) {
-		s.enter()
-		defer s.leave()
-	}
+	list := statesOf(handlers)
+	enterAll(list)
+	defer leaveAll(list)
 	var results []prefetchResult
 	var begun []warmings
 	for _, id := range asked.IDs {
@@ -69,6 +68,19 @@ func (a *adminAPI) servePrefetch(w http.ResponseWriter, r *http.Request, handler
 		return adminJSON(w, r, prefetchAnswer{results})
 	}
 	return stream(w, r, results, begun)
+}
+
+// enterAll keeps states open, until leaveAll is called.
+func enterAll(list []*state) {
+	for _, s := range list {
+		s.enter()
+	}
+}
+
+func leaveAll(list []*state) {
+	for _, s := range list {
+		s.leave()
+	}
 }
 
 func (q prefetchRequest) check() error {
