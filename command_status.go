@@ -194,7 +194,7 @@ func (c cachesStatus) bytes() (n int64) {
 
 // print prints the status for somebody to read.
 func (s nodeStatus) print(w io.Writer) error {
-	fmt.Fprintf(w, "voyo %s, Caddy %s: %s for %s\n", s.Version, s.Caddy, s.Status, time.Duration(s.Uptime)*time.Second)
+	fmt.Fprintf(w, "voyo %s, Caddy %s: %s, up %s\n", s.Version, s.Caddy, s.Status, time.Duration(s.Uptime)*time.Second)
 	for _, reason := range s.Reasons {
 		fmt.Fprintln(w, "  "+reason)
 	}
