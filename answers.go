@@ -167,7 +167,7 @@ func (h *Handler) serveLocation(w http.ResponseWriter, r *http.Request, req requ
 		answer.Cached, answer.Source = true, sourceEdge
 		return answerJSON(w, r, http.StatusOK, answer)
 	}
-	verdict, err := h.warm(r, req.asset)
+	verdict, _, err := h.warm(r, req.asset, h.permit(r))
 	if err != nil {
 		// A player can make something of this, but not of the URL's being refused.
 		return answerError(w, r, problemOf(resolver.Stream, err))
@@ -194,7 +194,7 @@ func (h *Handler) streamURL(r *http.Request, req request, typ resolver.Type) str
 // servePrefetch has the track warmed, and answers at once.
 func (h *Handler) servePrefetch(w http.ResponseWriter, r *http.Request, req request) error {
 	h.state.prefetches.Add(1)
-	verdict, err := h.warm(r, req.asset)
+	verdict, _, err := h.warm(r, req.asset, h.permit(r))
 	if err != nil {
 		return answerError(w, r, problemOf(resolver.Stream, err))
 	}
@@ -214,11 +214,11 @@ func (h *Handler) servePrefetch(w http.ResponseWriter, r *http.Request, req requ
 
 // warm gets ready for the track in the background: what a player plays first is
 // the track's head, and what it shows first is its cover. That is one lookup, which
-// is refused at once or not at all; the error says so.
-func (h *Handler) warm(r *http.Request, a resolver.Asset) (verdict, error) {
+// the permit, nil if there need be none, refuses at once or not at all; the error says
+// so.
+func (h *Handler) warm(r *http.Request, a resolver.Asset, permit func() error) (verdict, *warmth, error) {
 	image := resolver.Asset{ID: a.ID, Kind: resolver.Art, Image: resolver.ParseImage("")}
 	stream, cover := h.upstream(r, a), h.upstream(r, image)
-	permit := h.permit(r)
 	if permit != nil && isOpen(r.Context(), h.state.streams, a) && isOpen(r.Context(), h.state.art, image) {
 		permit = nil
 	}

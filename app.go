@@ -4,30 +4,33 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
 
 func init() {
-	caddy.RegisterModule(App{})
+	caddy.RegisterModule(new(App))
 }
 
 // openingPatience bounds how long a request waits for the disks to be opened.
 const openingPatience = 5 * time.Second
 
-// App opens the directories that the voyo handlers keep their caches in, as the
-// configuration starts: one that is only validated must not touch them, since a
-// node may be running on them. The app has no settings, and need not be
-// configured: handlers that have a disk bring it along.
+// App knows the voyo handlers of a configuration. It opens the directories that they
+// keep their caches in as the configuration starts: one that is only validated must
+// not touch them, since a node may be running on them. The app has no settings, and
+// need not be configured: the handlers bring it along.
 type App struct {
+	sizes  map[string]int64 // of the disks, by directory
+	opened chan struct{}    // closed once there is nothing to wait for
+
+	mu       sync.Mutex
 	handlers []*Handler
-	sizes    map[string]int64 // of the disks, by directory
-	opened   chan struct{}    // closed once there is nothing to wait for
 }
 
 // CaddyModule returns the Caddy module information.
-func (App) CaddyModule() caddy.ModuleInfo {
+func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "voyo",
 		New: func() caddy.Module { return new(App) },
@@ -44,7 +47,7 @@ func (a *App) Provision(caddy.Context) error {
 // Start opens the handlers' disks. What was opened before one that can't be is
 // given back as the handlers are cleaned up.
 func (a *App) Start() error {
-	for _, h := range a.handlers {
+	for _, h := range a.list() {
 		if err := h.lease.open(h.places); err != nil {
 			return err
 		}
@@ -71,6 +74,13 @@ func (a *App) endWait() {
 	}
 }
 
+// list returns the handlers, in the order in which they were set up.
+func (a *App) list() []*Handler {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.handlers)
+}
+
 // add has the handler's disks opened with the others.
 func (a *App) add(h *Handler) error {
 	for _, p := range h.places.list() {
@@ -78,7 +88,10 @@ func (a *App) add(h *Handler) error {
 			return fmt.Errorf("%s disk %s has two sizes: %d and %d bytes", p.kind, p.dir, size, p.size)
 		}
 		a.sizes[p.path] = p.size
+		h.opened = a.opened
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.handlers = append(a.handlers, h)
 	h.app = a
 	return nil
@@ -86,15 +99,13 @@ func (a *App) add(h *Handler) error {
 
 // remove forgets the handler, which is cleaned up.
 func (a *App) remove(h *Handler) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.handlers = slices.DeleteFunc(a.handlers, func(other *Handler) bool { return other == h })
 }
 
-// askForDisks has the handler's disks opened when the configuration starts, if it
-// has any.
-func (h *Handler) askForDisks(ctx caddy.Context) error {
-	if len(h.places.list()) == 0 {
-		return nil
-	}
+// joinApp makes the handler known to the app, which opens its disks.
+func (h *Handler) joinApp(ctx caddy.Context) error {
 	app, err := ctx.App("voyo")
 	if err != nil {
 		return err
@@ -106,18 +117,18 @@ func (h *Handler) askForDisks(ctx caddy.Context) error {
 // the configuration's servers, maybe. Else what is kept there would be fetched
 // again.
 func (h *Handler) awaitDisks(ctx context.Context) {
-	if h.app == nil {
+	if h.opened == nil {
 		return
 	}
 	select {
-	case <-h.app.opened:
+	case <-h.opened:
 		return
 	default:
 	}
 	patience := time.NewTimer(openingPatience)
 	defer patience.Stop()
 	select {
-	case <-h.app.opened:
+	case <-h.opened:
 	case <-patience.C: // another app does not come up
 	case <-ctx.Done():
 	}

@@ -176,6 +176,7 @@ type edge struct {
 	node
 
 	port    string
+	admin   string // where the admin API is; "off" if there is none
 	dir     string
 	running bool
 }
@@ -195,7 +196,7 @@ func startEdge(t *testing.T, site string) *edge {
 func newEdge(t *testing.T) *edge {
 	t.Helper()
 	port := holdPort(t)
-	e := &edge{node: newNode(t, port), port: port, dir: t.TempDir()}
+	e := &edge{node: newNode(t, port), port: port, admin: "off", dir: t.TempDir()}
 	t.Cleanup(func() { e.stop(t) })
 	return e
 }
@@ -204,7 +205,7 @@ func newEdge(t *testing.T) *edge {
 func (e *edge) adapt(t *testing.T, site string) []byte {
 	t.Helper()
 	caddyfile := fmt.Sprintf(`{
-		admin off
+		admin %[5]s
 		persist_config off
 		auto_https off
 		storage file_system %[1]s/storage
@@ -219,7 +220,7 @@ func (e *edge) adapt(t *testing.T, site string) []byte {
 		bind %[3]s/127.0.0.1
 		log
 		%[4]s
-	}`, e.dir, e.port, heldNetwork, site)
+	}`, e.dir, e.port, heldNetwork, site, e.admin)
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
 	if err != nil {
 		t.Fatalf("%v in:\n%s", err, caddyfile)

@@ -304,7 +304,7 @@ func TestRequestsAwaitDisks(t *testing.T) {
 				t.Fatal(err)
 			}
 			h := newTestHandler(t, found(nil))
-			h.app = a
+			h.opened = a.opened
 			answered := make(chan int, 1)
 			go func() { answered <- serve(t, h, http.MethodGet, "/health", nil).Code }()
 			synctest.Wait()

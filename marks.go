@@ -34,15 +34,22 @@ type marks struct {
 	places chan struct{}
 
 	mu      sync.Mutex
-	began   *simplelru.LRU[string, time.Time] // when warming began, by key, the latest first
-	pending int                               // warming or waiting to
+	began   *simplelru.LRU[string, *warmth] // by key, the latest first
+	pending int                             // warming or waiting to
+}
+
+// warmth is one attempt to warm a track.
+type warmth struct {
+	began time.Time
+	done  chan struct{} // closed when the track is warm, or can't be
+	err   error         // why it can't be; set before done is closed
 }
 
 // newMarks returns marks without any track. They must be closed.
 func newMarks() *marks {
 	m := &marks{places: make(chan struct{}, maxWarming)}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
-	m.began, _ = simplelru.NewLRU[string, time.Time](maxMarks, nil) // fails on a size below 1 only
+	m.began, _ = simplelru.NewLRU[string, *warmth](maxMarks, nil) // fails on a size below 1 only
 	return m
 }
 
@@ -66,8 +73,8 @@ func (m *marks) Len() int {
 // because a track's place in the order is never changed.
 func (m *marks) expire() {
 	for {
-		_, began, ok := m.began.GetOldest()
-		if !ok || time.Since(began) < markTTL {
+		_, w, ok := m.began.GetOldest()
+		if !ok || time.Since(w.began) < markTTL {
 			return
 		}
 		m.began.RemoveOldest()
@@ -85,37 +92,57 @@ const (
 
 // warm marks the key and has work done in the background, unless it is marked.
 // Work that fails leaves no mark. The permit, which may be nil, is asked if there is work to
-// do, and refuses it with its error.
-func (m *marks) warm(key string, permit func() error, work func(context.Context) error) (verdict, error) {
+// do, and refuses it with its error. The warmth is the attempt that counts; nil if that
+// was refused.
+func (m *marks) warm(key string, permit func() error, work func(context.Context) error) (verdict, *warmth, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.expire()
-	if m.began.Contains(key) {
-		return warmAlready, nil
+	if w, ok := m.began.Peek(key); ok {
+		return warmAlready, w, nil
 	}
 	if m.pending == maxWarming+maxWaiting || m.ctx.Err() != nil {
-		return warmingRefused, nil
+		return warmingRefused, nil, nil
 	}
 	if permit != nil {
 		if err := permit(); err != nil {
-			return warmingRefused, err
+			return warmingRefused, nil, err
 		}
 	}
-	m.began.Add(key, time.Now())
+	w := &warmth{began: time.Now(), done: make(chan struct{})}
+	m.began.Add(key, w)
 	m.pending++
-	m.work.Go(func() { m.do(key, work) })
-	return warmingBegins, nil
+	m.work.Go(func() { m.do(key, w, work) })
+	return warmingBegins, w, nil
+}
+
+// forget removes the marks of tracks that no longer are warm. Work under way goes on.
+func (m *marks) forget(keys ...string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, key := range keys {
+		m.began.Remove(key)
+	}
+}
+
+// forgetAll removes all marks.
+func (m *marks) forgetAll() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.began.Purge()
 }
 
 // do does the work when there is a place for it.
-func (m *marks) do(key string, work func(context.Context) error) {
+func (m *marks) do(key string, w *warmth, work func(context.Context) error) {
 	err := m.inPlace(work)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.pending--
-	if err != nil {
+	if current, ok := m.began.Peek(key); ok && current == w && err != nil {
 		m.began.Remove(key)
 	}
+	w.err = err
+	close(w.done)
 }
 
 func (m *marks) inPlace(work func(context.Context) error) error {

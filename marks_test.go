@@ -21,7 +21,7 @@ func TestMarks(t *testing.T) {
 			return nil
 		}
 		warm := func(key string) verdict {
-			v, err := m.warm(key, nil, work)
+			v, _, err := m.warm(key, nil, work)
 			if err != nil {
 				t.Error(err)
 			}
@@ -63,7 +63,7 @@ func TestMarksBounds(t *testing.T) {
 			return ctx.Err()
 		}
 		for i := range maxWarming + maxWaiting {
-			if got, _ := m.warm(id(i), nil, hang); got != warmingBegins {
+			if got, _, _ := m.warm(id(i), nil, hang); got != warmingBegins {
 				t.Fatalf("%d: got %d", i, got)
 			}
 		}
@@ -71,7 +71,7 @@ func TestMarksBounds(t *testing.T) {
 		if n := len(running); n != maxWarming {
 			t.Errorf("%d are being warmed", n)
 		}
-		if got, _ := m.warm("another", nil, hang); got != warmingRefused {
+		if got, _, _ := m.warm("another", nil, hang); got != warmingRefused {
 			t.Errorf("got %d", got)
 		}
 		// what hangs is given up, and so is what waited all the time
@@ -81,7 +81,7 @@ func TestMarksBounds(t *testing.T) {
 			t.Errorf("%d marks of what has failed", n)
 		}
 		for i := range 2 * maxMarks {
-			if got, _ := m.warm(id(1000+i), nil, func(context.Context) error { return nil }); got != warmingBegins {
+			if got, _, _ := m.warm(id(1000+i), nil, func(context.Context) error { return nil }); got != warmingBegins {
 				t.Fatalf("%d: got %d", i, got)
 			}
 			synctest.Wait()
@@ -89,11 +89,11 @@ func TestMarksBounds(t *testing.T) {
 		if n := m.Len(); n != maxMarks {
 			t.Errorf("got %d marks", n)
 		}
-		if got, _ := m.warm("hangs until the end", nil, hang); got != warmingBegins {
+		if got, _, _ := m.warm("hangs until the end", nil, hang); got != warmingBegins {
 			t.Errorf("got %d", got)
 		}
 		m.Close()
-		if got, _ := m.warm("too late", nil, hang); got != warmingRefused {
+		if got, _, _ := m.warm("too late", nil, hang); got != warmingRefused {
 			t.Errorf("got %d", got)
 		}
 	})
@@ -122,7 +122,7 @@ func TestMarksPermit(t *testing.T) {
 			{permit(over), warmAlready, nil, 2, 1},
 			{nil, warmAlready, nil, 2, 1},
 		} {
-			got, err := m.warm("a", c.permit, work)
+			got, _, err := m.warm("a", c.permit, work)
 			synctest.Wait()
 			if got != c.want || err != c.err || asked != c.asked || m.Len() != c.marks {
 				t.Errorf("%d: got %d, %v, after %d questions, with %d marks", i, got, err, asked, m.Len())
@@ -130,6 +130,38 @@ func TestMarksPermit(t *testing.T) {
 		}
 		if runs != 1 {
 			t.Errorf("%d runs", runs)
+		}
+	})
+}
+
+func TestMarksForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMarks()
+		defer m.Close()
+		failed := errors.New("failed")
+		release := make(chan error)
+		slow := func(context.Context) error { return <-release }
+		_, first, _ := m.warm("a", nil, slow)
+		_, _, _ = m.warm("b", nil, func(context.Context) error { return nil })
+		m.forget("a", "never seen")
+		what, second, _ := m.warm("a", nil, slow)
+		if what != warmingBegins || second == first {
+			t.Fatalf("got %d after the mark was forgotten", what)
+		}
+		release <- failed // of either of them: a failure takes no other one's mark
+		release <- nil
+		synctest.Wait()
+		<-first.done
+		<-second.done
+		if (first.err == nil) == (second.err == nil) {
+			t.Errorf("got %v and %v", first.err, second.err)
+		}
+		if what, w, _ := m.warm("b", nil, slow); what != warmAlready || w.err != nil {
+			t.Errorf("another track: got %d", what)
+		}
+		m.forgetAll()
+		if n := m.Len(); n != 0 {
+			t.Errorf("%d marks are left", n)
 		}
 	})
 }

@@ -118,7 +118,8 @@ type Handler struct {
 	memoTTL      time.Duration
 	client       http.RoundTripper // checks every host
 	places       places
-	app          *App // nil without a disk
+	app          *App
+	opened       <-chan struct{} // closed once the disks are open, or will not be; nil without a disk
 	lease        *lease
 	state        *state
 	origins      originList
@@ -181,7 +182,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			user.UseTransport(h.client)
 		}
 	}
-	if err := h.askForDisks(ctx); err != nil {
+	if err := h.joinApp(ctx); err != nil {
 		return err
 	}
 	h.showSources()

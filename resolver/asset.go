@@ -93,6 +93,20 @@ func (a Asset) Alternatives() []Asset {
 	return alts
 }
 
+// Assets returns all that can be kept of a track: each stream and each cover.
+func (id ID) Assets() []Asset {
+	var all []Asset
+	for _, typ := range []Type{Audio, Video} {
+		for _, bitrate := range []int{LowBitrate, HighBitrate} {
+			all = append(all, Asset{ID: id, Kind: Stream, Type: typ, Bitrate: bitrate})
+		}
+	}
+	for _, image := range images {
+		all = append(all, Asset{ID: id, Kind: Art, Image: image})
+	}
+	return all
+}
+
 // ParseType reads a client's word for a type. Words that it does not know are Audio.
 func ParseType(s string) Type {
 	if s == string(Video) {

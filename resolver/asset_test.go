@@ -86,3 +86,18 @@ func stream(typ Type, bitrate int) Asset {
 func art(image string) Asset {
 	return Asset{ID: testID, Kind: Art, Image: image}
 }
+
+func TestAssets(t *testing.T) {
+	keys := make(map[string]bool)
+	for _, a := range ID("OSBan_sH_b8").Assets() {
+		keys[a.Key()] = true
+		for _, other := range a.Alternatives() {
+			if !slices.Contains(a.ID.Assets(), other) {
+				t.Errorf("%s is not listed", other.Key())
+			}
+		}
+	}
+	if len(keys) != 8 {
+		t.Errorf("got %d: %v", len(keys), keys)
+	}
+}

@@ -30,8 +30,9 @@ type flight struct {
 	cancel context.CancelFunc
 
 	// Guarded by Memo.mu.
-	waiters int
-	running bool // has a place, and is finished whoever leaves
+	waiters  int
+	running  bool // has a place, and is finished whoever leaves
+	outdated bool // nobody else joins it, and its answer is not remembered
 
 	// done is closed after ans and err are set.
 	done chan struct{}
@@ -86,6 +87,7 @@ func (m *Memo) leave(f *flight) {
 	if m.flights[f.key] == f {
 		delete(m.flights, f.key)
 	}
+	f.outdated = false
 	f.cancel()
 }
 
@@ -112,11 +114,15 @@ func (m *Memo) run(f *flight, r Resolver) {
 	ans, err = ask(f.ctx, r, f.key.asset)
 }
 
+// underWay reports whether the flight's waiters still are to be answered. The caller
+// holds m.mu.
+func (m *Memo) underWay(f *flight) bool { return f.outdated || m.flights[f.key] == f }
+
 // begin marks the flight as running, unless it was given up.
 func (m *Memo) begin(f *flight) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.flights[f.key] != f {
+	if !m.underWay(f) {
 		return false
 	}
 	f.running = true
@@ -133,13 +139,18 @@ func (m *Memo) finish(f *flight, ans *Answer, err error) {
 	if _, ok := errors.AsType[*contain.PanicError](err); ok {
 		m.stats.Panics++
 	}
-	if m.flights[f.key] != f {
+	if !m.underWay(f) {
 		return
 	}
-	delete(m.flights, f.key)
 	e := entry{ans, f.begun}
-	if (err == nil || errors.Is(err, ErrNotFound)) && e.fresh(f.ttl) {
-		m.remember(f.key, e)
+	switch {
+	case f.outdated:
+		f.outdated = false // it has been answered
+	default:
+		delete(m.flights, f.key)
+		if (err == nil || errors.Is(err, ErrNotFound)) && e.fresh(f.ttl) {
+			m.remember(f.key, e)
+		}
 	}
 	f.ans, f.err = ans, err
 	close(f.done)

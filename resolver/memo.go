@@ -138,6 +138,53 @@ func (m *Memo) Forget(name string, a Asset, ans *Answer) {
 	}
 }
 
+// ForgetTracks forgets all answers about the tracks, and returns how many those were.
+// Lookups under way are for those who wait for them already, and are not remembered.
+// It takes as long as the memo is large.
+func (m *Memo) ForgetTracks(ids ...ID) int {
+	wanted := make(map[ID]bool, len(ids))
+	for _, id := range ids {
+		wanted[id] = true
+	}
+	return m.forgetIf(func(key memoKey) bool { return wanted[key.asset.ID] })
+}
+
+// ForgetAll is ForgetTracks for all tracks.
+func (m *Memo) ForgetAll() int {
+	return m.forgetIf(func(memoKey) bool { return true })
+}
+
+func (m *Memo) forgetIf(forget func(memoKey) bool) (forgotten int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, key := range m.entries.Keys() {
+		if forget(key) {
+			m.entries.Remove(key)
+			forgotten++
+		}
+	}
+	for key, f := range m.flights {
+		if forget(key) {
+			f.outdated = true
+			delete(m.flights, key)
+		}
+	}
+	return forgotten
+}
+
+// Peek returns what Resolve would answer without a lookup, and for how long, if there
+// is such a thing. A nil answer stands for ErrNotFound. It does not count as a use.
+func (m *Memo) Peek(name string, a Asset, ttl time.Duration) (ans *Answer, left time.Duration, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, ok := m.entries.Peek(memoKey{name, a})
+	if !ok {
+		return nil, 0, false
+	}
+	left = e.left(ttl)
+	return e.ans, left, left > 0
+}
+
 // Len returns the number of remembered answers, expired ones that nobody has
 // asked for since included.
 func (m *Memo) Len() int {
@@ -205,15 +252,20 @@ func (e entry) locates(key memoKey) bool {
 	return e.ans != nil && key.asset.Kind == Stream
 }
 
-// fresh reports whether the entry may still be answered with. It is judged by
+// fresh reports whether the entry may still be answered with.
+func (e entry) fresh(ttl time.Duration) bool { return e.left(ttl) > 0 }
+
+// left returns for how long the entry may still be answered with. It is judged by
 // its age, so that a shorter ttl counts for what is remembered already.
-func (e entry) fresh(ttl time.Duration) bool {
+func (e entry) left(ttl time.Duration) time.Duration {
 	now := time.Now()
+	age := now.Sub(e.asked)
 	if e.ans == nil {
-		return now.Sub(e.asked) < min(ttl, NegativeTTL)
+		return min(ttl, NegativeTTL) - age
 	}
-	if !e.ans.Expires.IsZero() && !now.Before(e.ans.Expires.Add(-expiryMargin)) {
-		return false
+	left := ttl - age
+	if !e.ans.Expires.IsZero() {
+		left = min(left, e.ans.Expires.Add(-expiryMargin).Sub(now))
 	}
-	return now.Sub(e.asked) < ttl
+	return left
 }

@@ -381,3 +381,89 @@ func TestMemoUnderLoad(t *testing.T) {
 		}
 	})
 }
+
+func TestMemoForgetTracks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemo(100)
+		defer m.Close()
+		one, other := numbered(1), numbered(2)
+		low := one
+		low.Bitrate = LowBitrate
+		r := &counting{}
+		for _, a := range []Asset{one, low, other} {
+			if _, _, err := m.Resolve(t.Context(), "r", r, a, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := m.ForgetTracks(one.ID, "never seen"); n != 2 || m.Len() != 1 || m.Tracks() != 1 {
+			t.Errorf("%d forgotten, %d answers and %d tracks are left", n, m.Len(), m.Tracks())
+		}
+		if _, remembered, _ := m.Resolve(t.Context(), "r", r, other, time.Hour); !remembered {
+			t.Error("another track is forgotten")
+		}
+		if n := m.ForgetAll(); n != 1 || m.Len() != 0 || m.Tracks() != 0 {
+			t.Errorf("%d forgotten, %d answers are left", n, m.Len())
+		}
+	})
+}
+
+// TestMemoForgetsLookupsUnderWay forgets a track that is being looked for: who waits
+// gets the answer, and nobody else does.
+func TestMemoForgetsLookupsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemo(100)
+		defer m.Close()
+		before, after := &blocking{release: make(chan struct{})}, &blocking{release: make(chan struct{})}
+		first := start(t.Context(), m, "r", before, numbered(1))
+		ctx, leave := context.WithCancel(t.Context())
+		gone := start(ctx, m, "r", before, numbered(2))
+		m.ForgetAll()
+		second := start(t.Context(), m, "r", after, numbered(1))
+		leave()
+		if got := <-gone; !errors.Is(got.err, context.Canceled) {
+			t.Errorf("who left got %v", got.err)
+		}
+		close(after.release)
+		latest := <-second
+		close(before.release)
+		if got := <-first; got.err != nil || got.ans == latest.ans {
+			t.Errorf("who waited got %v", got.err)
+		}
+		synctest.Wait()
+		if ans, left, ok := m.Peek("r", numbered(1), time.Hour); !ok || ans != latest.ans || left != time.Hour {
+			t.Errorf("another answer is remembered, for %s", left)
+		}
+		if m.Len() != 1 || after.lookups.Load() != 1 {
+			t.Errorf("%d answers, %d lookups", m.Len(), after.lookups.Load())
+		}
+		checkIdle(t, m)
+	})
+}
+
+func TestMemoPeek(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemo(100)
+		defer m.Close()
+		peek := func(name string, ttl, want time.Duration, known bool) {
+			t.Helper()
+			if _, left, ok := m.Peek(name, numbered(1), ttl); ok != known || ok && left != want {
+				t.Errorf("%s: got %s, %v", name, left, ok)
+			}
+		}
+		peek("never asked", time.Hour, 0, false)
+		for name, r := range map[string]*counting{"kept": {}, "expires": {expires: time.Minute}, "missing": {err: ErrNotFound}} {
+			_, _, _ = m.Resolve(t.Context(), name, r, numbered(1), time.Hour)
+		}
+		time.Sleep(10 * time.Second)
+		peek("kept", time.Hour, time.Hour-10*time.Second, true)
+		peek("kept", 10*time.Second, 0, false)
+		peek("expires", time.Hour, time.Minute-expiryMargin-10*time.Second, true)
+		peek("missing", time.Hour, NegativeTTL-10*time.Second, true)
+		if ans, _, _ := m.Peek("missing", numbered(1), time.Hour); ans != nil {
+			t.Error("what is missing has an answer")
+		}
+		if m.Stats().Hits != 0 {
+			t.Error("a look counts")
+		}
+	})
+}

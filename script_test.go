@@ -1,0 +1,103 @@
+package voyo_test
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestScripts plays what people type. Each script has an edge of its own, with an
+// admin API at $ADMIN and the tracks of trackFiles, and the commands that TestScripts
+// adds to testscript's.
+func TestScripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatal("no scripts", err)
+	}
+	purges := purgeWorks(t)
+	program := filepath.Dir(caddyProgram(t))
+	for _, script := range scripts {
+		t.Run(filepath.Base(script), func(t *testing.T) {
+			up := fileOrigin(t, trackFiles())
+			e := startAdminEdge(t, "voyo {\n"+template(up.URL)+"\nraw_ids on\n}")
+			testscript.Run(t, testscript.Params{
+				Files:               []string{script},
+				RequireExplicitExec: true,
+				Setup: func(env *testscript.Env) error {
+					env.Setenv("PATH", program+string(os.PathListSeparator)+env.Getenv("PATH"))
+					env.Setenv("ADMIN", e.admin)
+					env.Setenv("HOME", env.WorkDir)
+					return nil
+				},
+				Condition: func(cond string) (bool, error) {
+					if cond != "purges" {
+						return false, fmt.Errorf("no such condition: %s", cond)
+					}
+					return purges, nil
+				},
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){
+					"exitcode": exitCode,
+					"get":      e.scriptGet,
+				},
+			})
+		})
+	}
+}
+
+// exitCode runs a command that must end with a status: exitcode 2 caddy voyo nonsense
+func exitCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exitcode <status> <command>...")
+	}
+	// in its shell, as testscript only tells whether a command has failed
+	quoted := make([]string, len(args)-1)
+	for i, arg := range args[1:] {
+		quoted[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+	}
+	ts.Check(ts.Exec("sh", "-c", strings.Join(quoted, " ")+"; test $? -eq "+args[0]))
+}
+
+// scriptGet gets a path of the edge, and checks what Cache-Status says of it:
+// get <path> hit
+func (e *edge) scriptGet(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: get <path> <words of Cache-Status>")
+	}
+	resp, err := e.client.Get(e.url + args[0])
+	ts.Check(err)
+	resp.Body.Close()
+	if status := resp.Header.Get("Cache-Status"); strings.Contains(status, args[1]) == neg {
+		ts.Fatalf("get %s: %d, Cache-Status: %s", args[0], resp.StatusCode, status)
+	}
+}
+
+// TestWatchEnds interrupts somebody who watches, as Ctrl-C does.
+func TestWatchEnds(t *testing.T) {
+	e := startAdminEdge(t, "voyo {\n"+template("http://upstream.invalid")+"\n}")
+	cmd := exec.CommandContext(t.Context(), caddyProgram(t), "voyo", "status", "--watch", "--interval", "1h", "--address", e.admin)
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || !strings.Contains(line, " healthy ") {
+		t.Errorf("%v: %q", err, line)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil || strings.Contains(said.String(), "Error") {
+		t.Errorf("%v: %s", err, said.String())
+	}
+}
