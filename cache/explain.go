@@ -78,7 +78,7 @@ func (c *Cache) Explain(ctx context.Context, key string) Explanation {
 // versions returns the objects of a key: for a gateway those of all variants.
 func (s *store) versions(key string, gateway bool) (found []*object) {
 	if !gateway {
-		if o, ok := s.objects.Peek(key); ok {
+		if o, ok := s.objects.Peek(key); ok && s.valid(o) {
 			found = append(found, o)
 		}
 		return found
@@ -88,7 +88,7 @@ func (s *store) versions(key string, gateway bool) (found []*object) {
 		if k != key && !strings.HasPrefix(k, key+"\x00") {
 			continue
 		}
-		if o, ok := s.objects.Peek(k); ok && o.born >= since {
+		if o, ok := s.objects.Peek(k); ok && o.born >= since && s.valid(o) {
 			found = append(found, o)
 		}
 	}
