@@ -184,8 +184,11 @@ func (w *relayWriter) WriteHeader(status int) {
 }
 
 func (w *relayWriter) writeInterim(status int) {
-	if !w.r.ProtoAtLeast(1, 1) {
+	switch {
+	case !w.r.ProtoAtLeast(1, 1):
 		return // it would take it for the final one
+	case status == http.StatusContinue:
+		return // the server says that when the body is read, and need not say it twice
 	}
 	final := w.ResponseWriter.Header()
 	saved := maps.Clone(final)
