@@ -41,10 +41,6 @@ func (h *Handler) pass(w http.ResponseWriter, r *http.Request, f *forwarding) er
 		r:                     r,
 	}
 	if expectsContinue(r) {
-		// Or else net/http waits for the body before it sends the answer, as Caddy hides
-		// from it that the client waits for the answer before it sends the body. Not every
-		// writer can: HTTP/2 need not.
-		_ = http.NewResponseController(w).EnableFullDuplex()
 		relayed.awaited = up
 	}
 	var failed error
@@ -179,7 +175,9 @@ func (w *relayWriter) WriteHeader(status int) {
 	}
 	w.header = nil
 	if w.awaited != nil && !w.awaited.ended.Load() {
-		// what the client sends next may be the body as well as another request
+		// What the client sends next may be the body as well as another request. And
+		// net/http would wait for the body now, as Caddy hides from it that the client
+		// waits for this answer before it sends any.
 		final.Set("Connection", "close")
 	}
 	w.ResponseWriter.WriteHeader(status)
@@ -193,8 +191,11 @@ func (w *relayWriter) Write(p []byte) (int, error) {
 }
 
 func (w *relayWriter) writeInterim(status int) {
-	if !w.r.ProtoAtLeast(1, 1) {
+	switch {
+	case !w.r.ProtoAtLeast(1, 1):
 		return // it would take it for the final one
+	case status == http.StatusContinue:
+		return // the server says that when the body is read, and need not say it twice
 	}
 	final := w.ResponseWriter.Header()
 	saved := maps.Clone(final)

@@ -347,7 +347,7 @@ func TestPagesTell(t *testing.T) {
 			got = append(got, status)
 		}
 	}
-	want := "miss hit hit" + strings.Repeat(" pass", 4) + " miss" + strings.Repeat(" error", 3)
+	want := "miss" + strings.Repeat(" hit", 2) + strings.Repeat(" pass", 4) + " miss" + strings.Repeat(" error", 3)
 	if logged := strings.Join(got, " "); logged != want {
 		t.Errorf("logged: %s, want %s", logged, want)
 	}

@@ -63,7 +63,7 @@ func TestOriginSmuggling(t *testing.T) {
 		"POST / HTTP/1.1\nHost: www.test\nConnection: Content-Length\nContent-Length: 39\n\n" + inner,
 		"POST / HTTP/1.1\nHost: www.test\nConnection: Transfer-Encoding\nTransfer-Encoding: chunked\n\n27\n" + inner + "\n0\n\n",
 		"GET / HTTP/1.1\nHost: www.test\nContent-Length: 39\n\n" + inner,
-		"GET /\u00a0HTTP/1.1 HTTP/1.1\nHost: www.test\n\n" + inner,
+		"GET / other HTTP/1.1\nHost: www.test\n\n" + inner,
 		"GET / HTTP/1.1\nHost: www.test\nX: a\n Content-Length: 39\n\n" + inner,
 		"GET / HTTP/1.1\nHost: www.test\nConnection: Upgrade\nUpgrade: h2c\nHTTP2-Settings: AAMAAABkAAQAAP__\n\n" + inner,
 		"GET / HTTP/1.1\nHost: www.test\nConnection: Upgrade\nUpgrade: websocket\n\n" + inner,
