@@ -38,6 +38,8 @@ type song struct {
 	id   string
 	size int64
 	key  uint64 // what the bytes follow from, along with their offset
+
+	version int
 }
 
 func newSong(id string, size int64) song {
@@ -45,7 +47,7 @@ func newSong(id string, size int64) song {
 	for _, c := range []byte(id) {
 		key = scatter(key ^ uint64(c))
 	}
-	return song{id, size, key}
+	return song{id: id, size: size, key: key}
 }
 
 // scatter is the finalizer of splitmix64.
@@ -74,6 +76,15 @@ func totalSize(songs []song) (n int64) {
 }
 
 // path is where an edge has it.
+// next returns the song's next version, of which all is different.
+func (s song) next() song {
+	s.key, s.version = scatter(s.key+1), s.version+1
+	return s
+}
+
+// etag returns the version's entity tag.
+func (s song) etag() string { return fmt.Sprintf("%q", fmt.Sprint(s.id, ".", s.version)) }
+
 func (s song) path() string { return "/cdn/stream/" + s.id }
 
 // bytes returns the bytes from off on: some, as long as off is before the end.
@@ -221,7 +232,7 @@ func (a *archive) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	w.Header().Set("Etag", `"`+s.id+`"`)
+	w.Header().Set("Etag", s.etag())
 	w.Header().Set("Content-Type", "audio/ogg")
 	http.ServeContent(&tap{a, w, r, s.id, time.Now(), 0}, r, "", time.Time{}, s.reader())
 }

@@ -1,0 +1,103 @@
+package voyo_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// A track is replaced at the upstream and purged while 200 clients stream it. Who
+// begins after the purge was acknowledged gets the new one; who has begun before gets
+// all of one version, or an error, and nobody a mixture.
+func TestStreamsPurge(t *testing.T) {
+	const clients, versions = 200, 8
+	for _, disk := range []bool{false, true} {
+		t.Run(fmt.Sprint("disk ", disk), func(t *testing.T) {
+			all := []song{newSong(songID, 1<<20)}
+			for range versions - 1 {
+				all = append(all, all[len(all)-1].next())
+			}
+			a := newArchive(t, all[0])
+			a.rate.Store(20 << 20)
+			site := "voyo {\n" + template(a.URL) + "\n"
+			if disk {
+				site += "stream {\nmemory 4MiB\nslice 64KiB\ndisk " + t.TempDir() + " 64MiB\n}\n"
+			}
+			e := startAdminEdge(t, site+"}")
+
+			var acknowledged atomic.Int64
+			heard := make(chan struct{})
+			ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
+			defer cancel()
+			playing, stop := context.WithCancel(ctx)
+			defer stop()
+			group, ctx := errgroup.WithContext(ctx)
+			for range clients {
+				group.Go(func() error { return e.hearPurged(playing, all, &acknowledged, heard) })
+			}
+			for v := range versions {
+				for range clients / 10 { // some have begun, and something is stored
+					select {
+					case <-heard:
+					case <-ctx.Done():
+						t.Fatal(group.Wait())
+					}
+				}
+				if v+1 < versions {
+					a.add(all[v+1])
+					e.administer(t, http.MethodPost, "/voyo/purge", `{"ids": ["`+songID+`"]}`, &struct{}{})
+					acknowledged.Store(int64(v + 1))
+				}
+			}
+			stop()
+			if err := group.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the upstream is left alone", a.idle)
+		})
+	}
+}
+
+// hearPurged hears a track over and over until ctx ends. Of its versions it gets one
+// that is no older than what was acknowledged when it began.
+func (e *edge) hearPurged(ctx context.Context, all []song, acknowledged *atomic.Int64, heard chan<- struct{}) error {
+	for ctx.Err() == nil {
+		least := acknowledged.Load()
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url+all[0].path(), nil)
+		if err != nil {
+			return err
+		}
+		resp, err := e.client.Do(r)
+		if err != nil {
+			continue // broken off before anything came, or the end
+		}
+		version := -1
+		for v := range all {
+			if resp.Header.Get("Etag") == all[v].etag() {
+				version = v
+			}
+		}
+		if version < 0 || int64(version) < least {
+			resp.Body.Close()
+			return fmt.Errorf("version %d of %q after %d was acknowledged: %d, %s",
+				version, resp.Header.Get("Etag"), least, resp.StatusCode, resp.Header.Get("Cache-Status"))
+		}
+		n, err := all[version].verify(resp.Body, 0, all[version].size)
+		resp.Body.Close()
+		if errors.Is(err, errWrongBytes) {
+			return err
+		}
+		if err == nil && n == all[version].size {
+			select {
+			case heard <- struct{}{}:
+			case <-ctx.Done():
+			}
+		}
+	}
+	return nil
+}
