@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
 )
 
 // startAdminEdge starts an edge that has an admin API.

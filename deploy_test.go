@@ -122,7 +122,7 @@ func startDeployed(t *testing.T) *deployed {
 // shortDir returns a directory in which sockets have paths that are short enough.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "voyo") //nolint:usetesting // a test's own is named after the test
+	dir, err := os.MkdirTemp("", "voyo")
 	if err != nil {
 		t.Fatal(err)
 	}
