@@ -258,9 +258,15 @@ func TestMetricsReload(t *testing.T) {
 	})
 }
 
-// someOfEverything has an edge do some of all that there is a metric for, and returns
-// what is scraped then.
+// someOfEverything is what is scraped of an edge that has done some of all that there is
+// a metric for.
 func someOfEverything(t *testing.T) string {
+	t.Helper()
+	return edgeOfEverything(t).scrapeText(t)
+}
+
+// edgeOfEverything returns such an edge.
+func edgeOfEverything(t *testing.T) *edge {
 	t.Helper()
 	o := newLibrary(t, 1)
 	down := newOrigin(t, http.NotFound)
@@ -276,7 +282,7 @@ func someOfEverything(t *testing.T) string {
 		}
 		return ""
 	})
-	return e.scrapeText(t)
+	return e
 }
 
 // The metrics are what Prometheus' conventions want, and tell of nobody.
