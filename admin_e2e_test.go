@@ -203,6 +203,16 @@ func TestAdminPurge(t *testing.T) {
 	if n := e.status(t).Locations.Remembered; n != 0 {
 		t.Errorf("%d locations are left", n)
 	}
+	scraped := e.ask(t.Context(), t, http.MethodGet, "/metrics", "")
+	text, err := io.ReadAll(scraped.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, by := range []string{"id", "tag", "path", "all"} {
+		if name := `caddy_voyo_purges_total{by="` + by + `"} `; !strings.Contains(string(text), name) || strings.Contains(string(text), name+"0\n") {
+			t.Errorf("purges by %s are not counted", by)
+		}
+	}
 	log := e.logged(t)
 	if n := strings.Count(log, `"msg":"purged"`); n != 3 {
 		t.Errorf("%d purges are logged", n)

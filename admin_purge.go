@@ -63,6 +63,7 @@ func (a *adminAPI) servePurge(w http.ResponseWriter, r *http.Request, _ []*Handl
 		failed = append(failed, err)
 	}
 	err = errors.Join(failed...)
+	countPurge(answer)
 	a.logPurge(r, answer, err)
 	if err != nil {
 		return refusal(http.StatusInternalServerError, fmt.Errorf(

@@ -40,6 +40,16 @@ var refusals = map[problem]string{
 	{limit: limitTotalLookups}: limitTotalLookups,
 }
 
+// What purgesTotal tells apart.
+const (
+	purgedByID   = "id"
+	purgedByTag  = "tag"
+	purgedByPath = "path"
+	purgedAll    = "all"
+)
+
+var purgedBy = []string{purgedByID, purgedByTag, purgedByPath, purgedAll}
+
 // What diskErrorsTotal tells apart.
 const (
 	diskErrorFailed  = "failed"  // nothing more is written for now
@@ -90,6 +100,16 @@ func countRefusal(p problem) {
 	}
 	if reason, ok := refusals[p]; ok {
 		refusedTotal.WithLabelValues(reason).Inc()
+	}
+}
+
+// countPurge counts what was purged.
+func countPurge(p purgeAnswer) {
+	purgesTotal.WithLabelValues(purgedByID).Add(float64(len(p.IDs)))
+	purgesTotal.WithLabelValues(purgedByTag).Add(float64(len(p.Tags)))
+	purgesTotal.WithLabelValues(purgedByPath).Add(float64(len(p.Paths)))
+	if p.All {
+		purgesTotal.WithLabelValues(purgedAll).Inc()
 	}
 }
 

@@ -52,6 +52,8 @@ var (
 		"Lookups of where something is, by resolver and what came of it.", "resolver", "outcome")
 	lookupFailuresTotal = newCounters("lookup_failures_total",
 		"Lookups that failed, by why.", "resolver", "reason")
+	purgesTotal = newCounters("purges_total",
+		"Tracks, tags, paths and times everything, that operators have purged.", "by")
 	diskErrorsTotal = newCounters("disk_errors_total",
 		"Times that a disk began to fail, and files that were not what they should be.", "kind", "error")
 
@@ -66,7 +68,7 @@ var (
 // counters are all of them.
 var counters = []prometheus.Collector{
 	requestsTotal, errorsTotal, brokenTotal, refusedTotal, upstreamRequestsTotal, upstreamFailuresTotal, upstreamBytesTotal,
-	lookupsTotal, lookupFailuresTotal, diskErrorsTotal, firstByteSeconds,
+	lookupsTotal, lookupFailuresTotal, purgesTotal, diskErrorsTotal, firstByteSeconds,
 }
 
 func newCounters(name, help string, labels ...string) *prometheus.CounterVec {
@@ -117,6 +119,9 @@ func init() {
 	}
 	for _, reason := range refusals {
 		refusedTotal.WithLabelValues(reason)
+	}
+	for _, by := range purgedBy {
+		purgesTotal.WithLabelValues(by)
 	}
 	for _, kind := range []string{artDisk, streamDisk} {
 		for _, what := range []string{diskErrorFailed, diskErrorDamaged} {
