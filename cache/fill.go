@@ -274,7 +274,7 @@ func (c *Cache) finish(f *fill, err error) {
 			c.kill(o, err)
 		}
 	}
-	if errors.Is(err, ErrNotFound) && !o.gone && f.readers > 0 { // what is left of it is of no use
+	if errors.Is(err, ErrNotFound) && !o.gone && c.store.valid(o) && f.readers > 0 { // what is left of it is of no use
 		c.store.void(o)
 		c.markMissing(f.req, err)
 	}

@@ -128,6 +128,34 @@ func TestPurgeForgetsWhatIsMissing(t *testing.T) {
 	}
 }
 
+// TestPurgeWhileItIsMissing purges what is being asked for, and is not there yet: who
+// asks later finds it.
+func TestPurgeWhileItIsMissing(t *testing.T) {
+	for _, way := range purgeWays {
+		c := newTest(t, Limits{})
+		o := newOrigin(content(1, 100))
+		asked, answer := make(chan struct{}), make(chan struct{})
+		early := Request{Key: "a", Policy: policy(), Fetch: func(context.Context, http.Header) (*http.Response, error) {
+			close(asked)
+			<-answer
+			return nil, ErrNotFound
+		}}
+		done := make(chan error)
+		go func() { done <- serve(t.Context(), c, httptest.NewRecorder(), early, "") }()
+		<-asked
+		if err := way.purge(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		close(answer)
+		if err := <-done; !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: who asked before: %v", way.name, err)
+		}
+		if _, status, err := get(t, c, Request{Key: "a", Policy: policy(), Fetch: o.fetch}); err != nil || status != Miss {
+			t.Errorf("%s: %s, %v", way.name, status, err)
+		}
+	}
+}
+
 // TestPurgeWithoutDisk can't write down what it purges: it says so, and it is purged
 // all the same.
 func TestPurgeWithoutDisk(t *testing.T) {

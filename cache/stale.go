@@ -35,7 +35,9 @@ func (c *Cache) revalidate(req Request, o *object, want byterange.Spec, now time
 // unless the upstream says that it does not exist any more. The caller holds c.mu.
 func (c *Cache) failed(fl *flight, req Request, old *object, err error) {
 	fl.err = err
-	c.markMissing(req, err)
+	if !fl.outdated && fl.stamp == c.store.purges.latest { // or else it may be there by now
+		c.markMissing(req, err)
+	}
 	switch {
 	case old == nil, errors.Is(err, errAbandoned): // the client has left, and the upstream has not failed
 	case errors.Is(err, ErrNotFound):
