@@ -2,12 +2,14 @@ package voyo_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -231,4 +233,28 @@ func TestPagesLeakNothing(t *testing.T) {
 		// it sleeps for 5 seconds before it sees that its lock is gone
 		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"))
 	eventually(t, "no more files are open than before", func() bool { return measureUsage(t).files <= files })
+}
+
+// The header of a page that is not kept does not wait for its body.
+func TestPagesHeaderFirst(t *testing.T) {
+	goOn := make(chan struct{})
+	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("Cache-Control", "no-store")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-goOn:
+		case <-r.Context().Done():
+		}
+	})
+	onProtocols(t, gatewaySite(o.URL, ""), func(t *testing.T, e *edge) {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		r, err := http.NewRequestWithContext(ctx, "GET", e.url+"/events", nil)
+		must(t, err)
+		resp, err := e.client.Do(r)
+		must(t, err)
+		await(t, "the origin ends", send(goOn, struct{}{}))
+		resp.Body.Close()
+	})
 }

@@ -151,6 +151,10 @@ func (p *response) relay(a *answer, head bool) error {
 	for _, name := range announced {
 		p.header.Add("Trailer", name)
 	}
+	if a.end < 0 { // it may be long until there is something to say
+		p.begin()
+		p.flush()
+	}
 	if err := pipe(p, a); err != nil {
 		return err
 	}

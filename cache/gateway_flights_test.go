@@ -288,6 +288,7 @@ func TestGatewayConnection(t *testing.T) {
 		w.WriteHeader(http.StatusEarlyHints)
 		w.Header().Del("Link")
 		w.Header().Set("Trailer", "Digest")
+		w.Header().Set("Vary", "Y")
 		w.Header().Set("Cache-Control", r.URL.Query().Get("cc"))
 		fmt.Fprint(w, "body")
 		w.Header().Set("Digest", "sum")
@@ -298,7 +299,8 @@ func TestGatewayConnection(t *testing.T) {
 	t.Cleanup(transport.CloseIdleConnections)
 	c := newTest(t, Limits{Memory: 1 << 20})
 	edge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Server", "edge")
+		w.Header().Set("Server", "edge") // of another handler
+		w.Header().Set("Vary", "X")
 		fetch := func(ctx context.Context, header http.Header) (*http.Response, error) {
 			out, err := http.NewRequestWithContext(ctx, http.MethodGet, origin.URL+r.URL.RequestURI(), nil)
 			if err != nil {
@@ -326,7 +328,7 @@ func TestGatewayConnection(t *testing.T) {
 		interims := 0
 		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 			Got1xxResponse: func(status int, h textproto.MIMEHeader) error {
-				if interims++; status != http.StatusEarlyHints || h.Get("Link") == "" {
+				if interims++; status != http.StatusEarlyHints || h.Get("Link") == "" || h.Get("Server") != "" {
 					t.Errorf("%d %v", status, h)
 				}
 				return nil
@@ -342,7 +344,7 @@ func TestGatewayConnection(t *testing.T) {
 		}
 		body, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if err != nil || string(body) != "body" || resp.Header.Get("Link") != "" || resp.Header.Get("Server") != "edge" {
+		if err != nil || string(body) != "body" || resp.Header.Get("Link") != "" || resp.Header.Get("Server") != "edge" || strings.Join(resp.Header.Values("Vary"), ",") != "X,Y" {
 			t.Errorf("%s: %v %q, %v", tt.uri, resp.Header, body, err)
 		}
 		if got := resp.Trailer.Get("Digest") + " " + resp.Trailer.Get("Late"); interims != tt.interims || got != tt.trailers {

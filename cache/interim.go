@@ -94,10 +94,12 @@ func teller(w http.ResponseWriter, r *http.Request) func(interim) {
 		return func(interim) {}
 	}
 	return func(i interim) {
-		final := w.Header().Clone()
-		maps.Copy(w.Header(), i.header)
+		header := w.Header()
+		final := header.Clone() // of other handlers; it is not for this one
+		clear(header)
+		maps.Copy(header, i.header)
 		w.WriteHeader(i.status)
-		clear(w.Header())
-		maps.Copy(w.Header(), final)
+		clear(header)
+		maps.Copy(header, final)
 	}
 }

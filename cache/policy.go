@@ -3,6 +3,7 @@ package cache
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -63,7 +64,7 @@ func (p *Policy) mayStore(request http.Header, status int, h http.Header, arrive
 	switch {
 	case !p.Gateway:
 		return p.mayStoreMedia(d, h)
-	case !isStorable(status) || !isForAll(d, request, h):
+	case !isStorable(status) || !isForAll(d, request, h) || !isModest(h):
 		return false
 	case p.overrides(status):
 		return true
@@ -108,6 +109,23 @@ func isForAll(d directives, request, h http.Header) bool {
 		return false
 	}
 	return len(request.Values("Authorization")) == 0 || d.has("public", "s-maxage", "must-revalidate")
+}
+
+// maxHeader is how many bytes of a header are stored. There may be as many as entries.
+const maxHeader = 16 << 10
+
+// isModest reports whether an answer is one that a cache can hold: it has an end, which
+// that of a stream of events is not meant to have, and no header that is worth more
+// memory than most bodies.
+func isModest(h http.Header) bool {
+	size := 0
+	for name, values := range h {
+		for _, v := range values {
+			size += len(name) + len(v)
+		}
+	}
+	mediaType, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	return size <= maxHeader && !strings.EqualFold(strings.TrimSpace(mediaType), "text/event-stream")
 }
 
 // isOfUse reports whether an answer can be used again: because it is fresh, or was to

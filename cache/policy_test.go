@@ -277,6 +277,10 @@ func TestGatewayStores(t *testing.T) {
 		{"vary", plain, 200, answerHeader(fresh, "Vary: Accept"), nil, true},
 		{"vary on everything", plain, 200, answerHeader(fresh, "Vary: Accept", "Vary: , *"), nil, false},
 
+		{"events", plain, 200, answerHeader(fresh, "Content-Type: Text/Event-Stream; charset=utf-8"), nil, false},
+		{"events, overridden", plain, 200, answerHeader("Content-Type: text/event-stream"), override, false},
+		{"large header", plain, 200, answerHeader(fresh, "A: "+strings.Repeat("a", maxHeader)), nil, false},
+
 		{"interim", plain, 103, answerHeader(fresh), nil, false},
 		{"not modified", plain, 304, answerHeader(fresh), nil, false},
 		{"range not satisfiable", plain, 416, answerHeader(fresh), nil, false},

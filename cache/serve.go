@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -99,7 +100,12 @@ func (p *response) begin() {
 		return
 	}
 	p.sent = true
+	// What other handlers' answers vary by, this one does too.
+	others := p.w.Header()["Vary"]
 	maps.Copy(p.w.Header(), p.header)
+	if len(others) > 0 {
+		p.w.Header()["Vary"] = slices.Concat(others, p.header["Vary"])
+	}
 	if _, ok := p.w.Header()["Content-Type"]; !ok {
 		p.w.Header()["Content-Type"] = nil // or else net/http guesses, for whoever did not want to say
 	}
@@ -149,8 +155,12 @@ func (p *response) writeFile(f *os.File, off, n int64) error {
 func (p *response) idle() {
 	if p.behind {
 		p.behind = false
-		_ = http.NewResponseController(p.w).Flush() // not every writer can
+		p.flush()
 	}
+}
+
+func (p *response) flush() {
+	_ = http.NewResponseController(p.w).Flush() // not every writer can
 }
 
 // end turns an error after the first byte into ErrAborted.
