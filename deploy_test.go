@@ -122,7 +122,7 @@ func startDeployed(t *testing.T) *deployed {
 // shortDir returns a directory in which sockets have paths that are short enough.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "voyo")
+	dir, err := os.MkdirTemp("", "voyo") // t.TempDir's is named after the test
 	if err != nil {
 		t.Fatal(err)
 	}
