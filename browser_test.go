@@ -24,6 +24,9 @@ type browser struct {
 	answers []string // status and range, of answers with media
 }
 
+// elsewhere is a host that browsers do not trust as they trust localhost.
+const elsewhere = "elsewhere.test"
+
 // startBrowser starts a Chromium that knows nothing yet.
 func startBrowser(t *testing.T) *browser {
 	t.Helper()
@@ -44,7 +47,9 @@ func startBrowser(t *testing.T) *browser {
 	} {
 		options = append(options, chromedp.Flag(flag, true))
 	}
-	options = append(options, chromedp.Flag("autoplay-policy", "no-user-gesture-required"))
+	options = append(options,
+		chromedp.Flag("autoplay-policy", "no-user-gesture-required"),
+		chromedp.Flag("host-resolver-rules", "MAP "+elsewhere+" 127.0.0.1"))
 
 	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 	t.Cleanup(cancel)

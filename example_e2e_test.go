@@ -82,8 +82,36 @@ func TestExample(t *testing.T) {
 		}
 	})
 	t.Run("not VOYO's", func(t *testing.T) {
-		if a := d.get(t, "/elsewhere"); a.status != http.StatusNotFound || !strings.HasPrefix(string(a.body), "Nothing here.") {
+		if a := d.get(t, "/elsewhere"); a.status != http.StatusNotFound {
 			t.Errorf("got %s", a)
+		}
+		index := readRepository(t, "testdata/page/index.html")
+		for _, status := range []string{"voyo; fwd=miss; stored", "voyo; hit; ttl="} {
+			a := d.get(t, "/")
+			if string(a.body) != index {
+				t.Errorf("got %s", a)
+			}
+			if got := a.header.Get("Cache-Status"); !strings.HasPrefix(got, status) {
+				t.Errorf("Cache-Status: %s, want %s", got, status)
+			}
+			if got := a.header.Get("Content-Security-Policy"); !strings.HasPrefix(got, "default-src 'self';") {
+				t.Errorf("Content-Security-Policy: %s", got)
+			}
+		}
+	})
+	t.Run("the admin API but for a question", func(t *testing.T) {
+		for _, c := range []struct {
+			method, path string
+			status       int
+		}{
+			{http.MethodGet, "/demo/explain?url=/cdn/stream/" + songVOYO, http.StatusOK},
+			{http.MethodPost, "/demo/explain?url=/cdn/stream/" + songVOYO, http.StatusNotFound},
+			{http.MethodGet, "/demo/explain/../../config/", http.StatusNotFound},
+			{http.MethodGet, "/voyo/status", http.StatusNotFound},
+		} {
+			if a := d.do(t, c.method, c.path, nil); a.status != c.status {
+				t.Errorf("%s %s: got %s", c.method, c.path, a)
+			}
 		}
 	})
 }

@@ -18,7 +18,7 @@ const demoDir = "../../testdata/demo"
 // TestFilesMatchTracks holds the files in the repository to the table that they
 // are made from: none missing, none left over.
 func TestFilesMatchTracks(t *testing.T) {
-	want := map[string]bool{"README.md": true}
+	want := map[string]bool{"README.md": true, listName: true}
 	for i := range tracks {
 		tr := &tracks[i]
 		if !regexp.MustCompile(`^[A-Za-z0-9_-]{11}$`).MatchString(tr.id) {
@@ -62,10 +62,21 @@ func TestFilesMatchTracks(t *testing.T) {
 	}
 }
 
+func TestListFile(t *testing.T) {
+	want, err := list(demoDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(filepath.Join(demoDir, listName))
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("got %s, %v; want %s", got, err, want)
+	}
+}
+
 func TestOpusFiles(t *testing.T) {
 	for i := range tracks {
 		for _, kbps := range tracks[i].bitrates {
-			name := filepath.Join(demoDir, strconv.Itoa(kbps), tracks[i].id+".opus")
+			name := opusName(demoDir, &tracks[i], kbps)
 			b, err := os.ReadFile(name)
 			if err != nil {
 				t.Fatal(err)

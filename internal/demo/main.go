@@ -31,6 +31,10 @@ func main() {
 			os.Exit(1) //nolint:gocritic // the deferred stop only restores the signal handler
 		}
 	}
+	if err := writeList(*out); err != nil {
+		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
+		os.Exit(1)
+	}
 }
 
 // produce writes everything that belongs to one track.
@@ -40,8 +44,7 @@ func produce(ctx context.Context, dir string, t *track) error {
 		t.id, t.title, mix.seconds(), decibels(mix.peak()), decibels(mix.rms()))
 
 	for _, kbps := range t.bitrates {
-		name := filepath.Join(dir, strconv.Itoa(kbps), t.id+".opus")
-		if err := encodeOpus(ctx, name, t, mix, kbps); err != nil {
+		if err := encodeOpus(ctx, opusName(dir, t, kbps), t, mix, kbps); err != nil {
 			return err
 		}
 	}
@@ -58,6 +61,11 @@ func produce(ctx context.Context, dir string, t *track) error {
 		return nil
 	}
 	return encodeVideo(ctx, filepath.Join(dir, "video", t.id+".mp4"), t, mix)
+}
+
+// opusName returns the name of the file with one of a track's streams.
+func opusName(dir string, t *track, kbps int) string {
+	return filepath.Join(dir, strconv.Itoa(kbps), t.id+".opus")
 }
 
 // create opens a file for writing, with the directories above it.
