@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -20,6 +21,11 @@ const (
 	maxWarming = 8
 	maxWaiting = 256
 
+	// warmRate is how many tracks are warmed in a second at the most, so that no list of
+	// tracks takes from listeners what comes from upstreams: their heads are 16 MiB, and
+	// covers come to that.
+	warmRate = 32
+
 	// warmTimeout bounds the warming of one track, the wait included.
 	warmTimeout = time.Minute
 )
@@ -32,6 +38,7 @@ type marks struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 	places chan struct{}
+	budget *rate.Limiter
 
 	mu      sync.Mutex
 	began   *simplelru.LRU[string, *warmth] // by key, the latest first
@@ -47,7 +54,7 @@ type warmth struct {
 
 // newMarks returns marks without any track. They must be closed.
 func newMarks() *marks {
-	m := &marks{places: make(chan struct{}, maxWarming)}
+	m := &marks{places: make(chan struct{}, maxWarming), budget: rate.NewLimiter(warmRate, maxWarming)}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.began, _ = simplelru.NewLRU[string, *warmth](maxMarks, nil) // fails on a size below 1 only
 	return m
@@ -151,6 +158,9 @@ func (m *marks) inPlace(work func(context.Context) error) error {
 	select {
 	case m.places <- struct{}{}:
 		defer func() { <-m.places }()
+		if err := m.budget.Wait(ctx); err != nil {
+			return err
+		}
 		return work(ctx)
 	case <-ctx.Done():
 		return ctx.Err()

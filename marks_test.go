@@ -84,6 +84,7 @@ func TestMarksBounds(t *testing.T) {
 			if got, _, _ := m.warm(id(1000+i), nil, func(context.Context) error { return nil }); got != warmingBegins {
 				t.Fatalf("%d: got %d", i, got)
 			}
+			time.Sleep(time.Second / warmRate)
 			synctest.Wait()
 		}
 		if n := m.Len(); n != maxMarks {
@@ -162,6 +163,24 @@ func TestMarksForget(t *testing.T) {
 		m.forgetAll()
 		if n := m.Len(); n != 0 {
 			t.Errorf("%d marks are left", n)
+		}
+	})
+}
+
+// TestMarksBudget has more tracks warmed than may be at once, however fast they are.
+func TestMarksBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMarks()
+		defer m.Close()
+		const tracks = maxWarming + 4*warmRate
+		began := time.Now()
+		var last *warmth
+		for i := range tracks {
+			_, last, _ = m.warm(fmt.Sprint(i), nil, func(context.Context) error { return nil })
+		}
+		m.work.Wait()
+		if took := time.Since(began); last.err != nil || took < 4*time.Second-time.Second/warmRate || took > 5*time.Second {
+			t.Errorf("%d tracks took %s; %v", tracks, took, last.err)
 		}
 	})
 }
