@@ -83,7 +83,12 @@ func (s song) next() song {
 }
 
 // etag returns the version's entity tag.
-func (s song) etag() string { return fmt.Sprintf("%q", fmt.Sprint(s.id, ".", s.version)) }
+func (s song) etag() string {
+	if s.version == 0 {
+		return `"` + s.id + `"`
+	}
+	return fmt.Sprintf(`"%s.%d"`, s.id, s.version)
+}
 
 func (s song) path() string { return "/cdn/stream/" + s.id }
 
