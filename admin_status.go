@@ -66,6 +66,7 @@ type cacheStatus struct {
 	Limit   int64       `json:"limit"`   // of that, in bytes
 	Hits    int64       `json:"hits"`
 	Misses  int64       `json:"misses"`
+	Sent    int64       `json:"sent"`  // bytes of bodies, to clients
 	Fills   int         `json:"fills"` // exchanges with upstreams, under way
 	Disk    *diskStatus `json:"disk,omitempty"`
 }
@@ -170,6 +171,7 @@ func statusOf(st cache.Stats, l cache.Limits, disk *hold) cacheStatus {
 		Limit:   l.Memory,
 		Hits:    st.Hits,
 		Misses:  st.Misses,
+		Sent:    st.Sent,
 		Fills:   st.Fills,
 		Disk:    disk.status(),
 	}
@@ -229,6 +231,7 @@ func (c *cacheStatus) add(other cacheStatus) {
 	c.Limit += other.Limit
 	c.Hits += other.Hits
 	c.Misses += other.Misses
+	c.Sent += other.Sent
 	c.Fills += other.Fills
 }
 

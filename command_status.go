@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -136,8 +137,9 @@ func (f *statusFlags) draw(w io.Writer, s nodeStatus, raw json.RawMessage, p pac
 
 // pace is what happened between two looks.
 type pace struct {
-	known         bool // there were two
-	requests      float64
+	known         bool    // there were two
+	requests      float64 // in a second
+	sent          uint64  // bytes, likewise
 	hitRatio      float64 // below zero: nothing was asked for
 	activeStreams int64
 	fills         int
@@ -149,7 +151,7 @@ func paceOf(before, now nodeStatus, elapsed time.Duration) pace {
 	h0, m0 := before.Caches.requests()
 	h1, m1 := now.Caches.requests()
 	hits, misses := max(h1-h0, 0), max(m1-m0, 0)
-	p := pace{known: true, hitRatio: -1, activeStreams: now.ActiveStreams, fills: now.Caches.fills()}
+	p := pace{known: true, sent: uint64(float64(max(now.Caches.sent()-before.Caches.sent(), 0)) / elapsed.Seconds()), hitRatio: -1, activeStreams: now.ActiveStreams, fills: now.Caches.fills()}
 	if n := hits + misses; n > 0 {
 		p.requests = float64(n) / elapsed.Seconds()
 		p.hitRatio = float64(hits) / float64(n)
@@ -160,13 +162,14 @@ func paceOf(before, now nodeStatus, elapsed time.Duration) pace {
 // String is one line.
 func (p pace) String() string {
 	if !p.known {
-		return "requests/s=- hits=-"
+		return "requests/s=- sent/s=- hits=-"
 	}
 	ratio := "-"
 	if p.hitRatio >= 0 {
 		ratio = fmt.Sprintf("%.1f%%", 100*p.hitRatio)
 	}
-	return fmt.Sprintf("requests/s=%.1f hits=%s streams=%d fills=%d", p.requests, ratio, p.activeStreams, p.fills)
+	sent := strings.ReplaceAll(humanize.IBytes(p.sent), " ", "")
+	return fmt.Sprintf("requests/s=%.1f sent/s=%s hits=%s streams=%d fills=%d", p.requests, sent, ratio, p.activeStreams, p.fills)
 }
 
 func (c cachesStatus) list() []cacheStatus { return []cacheStatus{c.Stream, c.Art, c.Page} }
@@ -176,6 +179,13 @@ func (c cachesStatus) requests() (hits, misses int64) {
 		hits, misses = hits+one.Hits, misses+one.Misses
 	}
 	return hits, misses
+}
+
+func (c cachesStatus) sent() (n int64) {
+	for _, one := range c.list() {
+		n += one.Sent
+	}
+	return n
 }
 
 func (c cachesStatus) fills() (n int) {

@@ -8,16 +8,16 @@ import (
 
 func TestPace(t *testing.T) {
 	look := func(hits, misses int64) (s nodeStatus) {
-		s.Caches.Stream.Hits, s.Caches.Art.Misses = hits, misses
+		s.Caches.Stream.Hits, s.Caches.Art.Misses, s.Caches.Page.Sent = hits, misses, hits<<20
 		return s
 	}
 	for _, c := range []struct {
 		before, now nodeStatus
 		want        string
 	}{
-		{look(0, 0), look(0, 0), "requests/s=0.0 hits=- streams=0 fills=0"},
-		{look(10, 10), look(13, 11), "requests/s=2.0 hits=75.0% streams=0 fills=0"},
-		{look(10, 10), look(0, 1), "requests/s=0.0 hits=- streams=0 fills=0"}, // of another process
+		{look(0, 0), look(0, 0), "requests/s=0.0 sent/s=0B hits=- streams=0 fills=0"},
+		{look(10, 10), look(13, 11), "requests/s=2.0 sent/s=1.5MiB hits=75.0% streams=0 fills=0"},
+		{look(10, 10), look(0, 1), "requests/s=0.0 sent/s=0B hits=- streams=0 fills=0"}, // of another process
 	} {
 		if got := paceOf(c.before, c.now, 2*time.Second).String(); got != c.want {
 			t.Errorf("got %s, want %s", got, c.want)

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -103,4 +105,36 @@ func TestWatchEnds(t *testing.T) {
 	if err := cmd.Wait(); err != nil || strings.Contains(said.String(), "Error") {
 		t.Errorf("%v: %s", err, said.String())
 	}
+}
+
+// TestWatchOnTerminal watches in tmux, as operators do, while a track plays and is purged.
+func TestWatchOnTerminal(t *testing.T) {
+	up := fileOrigin(t, trackFiles())
+	e := startAdminEdge(t, "voyo {\n"+template(up.URL)+"\n}")
+	socket := filepath.Join(t.TempDir(), "tmux")
+	tmux := func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), tool(t, "tmux"), append([]string{"-S", socket, "-f", os.DevNull}, args...)...)
+		cmd.Env = append(os.Environ(), "TERM=xterm-256color", "LC_ALL=C.UTF-8")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("tmux %q: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	tmux("new-session", "-d", "-x", "160", "-y", "40", caddyProgram(t)+" voyo status --watch --interval 20ms --address "+e.admin+"; echo it has ended; cat")
+	defer tmux("kill-server")
+	seen := func(what string) {
+		t.Helper()
+		pattern := regexp.MustCompile(what)
+		eventually(t, what, func() bool { return pattern.MatchString(tmux("capture-pane", "-p")) })
+	}
+	seen(`(?s)healthy.*stream +0 +0 +- .*requests/s=0\.0 sent/s=0B`)
+	e.mustGet(t, "/cdn/stream/"+songID, trackFiles()["/128/"+songID+".opus"])
+	seen(`stream +0 +1 +0\.0% +1 `)
+	e.administer(t, http.MethodPost, "/voyo/purge", `{"all": true}`, &struct{}{})
+	e.mustGet(t, "/cdn/stream/"+songID, trackFiles()["/128/"+songID+".opus"])
+	seen(`stream +0 +2 +0\.0% +1 `)
+	tmux("send-keys", "C-c")
+	seen("it has ended")
 }
