@@ -151,7 +151,9 @@ func paceOf(before, now nodeStatus, elapsed time.Duration) pace {
 	h0, m0 := before.Caches.requests()
 	h1, m1 := now.Caches.requests()
 	hits, misses := max(h1-h0, 0), max(m1-m0, 0)
-	p := pace{known: true, sent: uint64(float64(max(now.Caches.sent()-before.Caches.sent(), 0)) / elapsed.Seconds()), hitRatio: -1, activeStreams: now.ActiveStreams, fills: now.Caches.fills()}
+	sent := float64(max(now.Caches.sent()-before.Caches.sent(), 0))
+	p := pace{known: true, hitRatio: -1, activeStreams: now.ActiveStreams, fills: now.Caches.fills()}
+	p.sent = uint64(sent / elapsed.Seconds())
 	if n := hits + misses; n > 0 {
 		p.requests = float64(n) / elapsed.Seconds()
 		p.hitRatio = float64(hits) / float64(n)
