@@ -9,6 +9,8 @@ import (
 	"testing/iotest"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/voyo-music/caddy-voyo/cache"
 )
 
 // What is kept is whole, and is there before the last of it is passed on.
@@ -82,7 +84,10 @@ func TestKeeping(t *testing.T) {
 		if c.location != "" {
 			resp.Header.Set("Content-Location", c.location)
 		}
-		if _, got := h.keeping(c.method, f, resp).(*kept); got != c.want {
+		if f.expected = nil; c.method == "POST" {
+			f.expected = new(cache.Expected)
+		}
+		if _, got := h.keeping(f, resp).(*kept); got != c.want {
 			t.Errorf("%s: kept: %t", c.name, got)
 		}
 	}

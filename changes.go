@@ -21,7 +21,11 @@ func (h *Handler) invalidate(method string, f *forwarding, resp *http.Response) 
 	if isSafe(method) || resp.StatusCode < 200 || resp.StatusCode > 399 {
 		return
 	}
-	h.state.pages.Invalidate(f.key())
+	if f.expected != nil {
+		f.expected.Invalidate()
+	} else {
+		h.state.pages.Invalidate(f.key())
+	}
 	for _, name := range []string{"Location", "Content-Location"} {
 		if key, ok := f.related(resp.Header.Get(name)); ok && key != f.key() {
 			h.state.pages.Invalidate(key)
@@ -35,13 +39,23 @@ func isSafe(method string) bool {
 	return slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace}, method)
 }
 
+// expect has the cache expect the answer to a POST, which may be kept, until done is
+// called.
+func (h *Handler) expect(method string, f *forwarding) (done func()) {
+	if method != http.MethodPost {
+		return func() {}
+	}
+	f.expected = h.state.pages.Expect(f.key())
+	return f.expected.Done
+}
+
 // keeping returns the body to pass on. That of an answer to a POST is given to the
 // cache as well, if the answer says that it is the page itself, and for how long it is
 // fresh (RFC 9110, section 9.3.3).
-func (h *Handler) keeping(method string, f *forwarding, resp *http.Response) io.ReadCloser {
+func (h *Handler) keeping(f *forwarding, resp *http.Response) io.ReadCloser {
 	key, same := f.related(resp.Header.Get("Content-Location"))
 	switch {
-	case method != http.MethodPost, resp.StatusCode != http.StatusOK, !same, key != f.key(), !statesFreshness(resp.Header):
+	case f.expected == nil, resp.StatusCode != http.StatusOK, !same, key != f.key(), !statesFreshness(resp.Header):
 		return resp.Body
 	case resp.ContentLength < 0, resp.ContentLength > maxKeptPost:
 		return resp.Body
@@ -52,7 +66,7 @@ func (h *Handler) keeping(method string, f *forwarding, resp *http.Response) io.
 		ReadCloser: resp.Body,
 		length:     int(resp.ContentLength),
 		done: func(body []byte) {
-			h.state.pages.Put(cache.Request{Key: key, Policy: &h.origin.policy, Header: f.header}, &page, body)
+			f.expected.Put(cache.Request{Key: key, Policy: &h.origin.policy, Header: f.header}, &page, body)
 		},
 	}
 }

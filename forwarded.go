@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/voyo-music/caddy-voyo/cache"
 )
 
 // hopFields are about one connection (RFC 9110, section 7.6.1), or were when they
@@ -43,6 +45,8 @@ type forwarding struct {
 	header    http.Header // what the origin is sent, all that it can tell clients apart by included
 	upgrade   string      // the protocol to switch to, if the client asks for that
 	cacheable bool        // the cache can answer
+
+	expected *cache.Expected // the answer, if the cache may keep it though it goes past; else nil
 }
 
 // hasTarget reports whether a request has a target URI whose parts are what they seem

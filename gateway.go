@@ -34,6 +34,7 @@ func (h *Handler) pass(w http.ResponseWriter, r *http.Request, f *forwarding) er
 		defer context.AfterFunc(h.origin.ended, cancel)()
 		r = r.WithContext(ctx)
 	}
+	defer h.expect(r.Method, f)()
 	up := new(upload)
 	relayed := &relayWriter{
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
@@ -130,7 +131,7 @@ func (h *Handler) passing(r *http.Request, f *forwarding, resp *http.Response, w
 		return nil
 	}
 	h.invalidate(r.Method, f, resp)
-	resp.Body = h.keeping(r.Method, f, resp)
+	resp.Body = h.keeping(f, resp)
 	resp.Body = &download{ReadCloser: resp.Body, ctx: r.Context(), failed: func(err error) { _ = h.originFailed(r.Method, err) }}
 	forward := "voyo; fwd=method"
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {

@@ -265,18 +265,36 @@ func TestGatewayLeave(t *testing.T) {
 // TestGatewayPut stores the answer to a POST.
 func TestGatewayPut(t *testing.T) {
 	p := newPage(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "got") })
-	put := func(cacheControl string) {
+	put := func(cacheControl string, meanwhile func(e *Expected)) {
+		e := p.c.Expect("http://origin.test/")
+		defer e.Done()
+		meanwhile(e)
 		req := Request{Key: "http://origin.test/", Policy: &p.policy, Header: http.Header{}}
-		p.c.Put(req, &http.Response{StatusCode: 200, Header: http.Header{"Cache-Control": {cacheControl}}}, []byte("posted"))
-		p.c.work.Wait()
+		e.Put(req, &http.Response{StatusCode: 200, Header: http.Header{"Cache-Control": {cacheControl}}}, []byte("posted"))
 	}
-	put("no-store")
-	if got := p.get(t.Context()); got != "pass =got" {
-		t.Error(got)
+	check := func(want string) {
+		t.Helper()
+		if got := p.get(t.Context()); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
-	put("max-age=60")
-	if got := p.get(t.Context()); got != "hit =posted" {
-		t.Error(got)
+	put("no-store", (*Expected).Invalidate)
+	check("pass =got")
+	// another one has changed it while the answer was on its way
+	put("max-age=60", func(e *Expected) { p.c.Invalidate("http://origin.test/"); e.Invalidate() })
+	check("pass =got")
+	put("max-age=60", func(e *Expected) { e.Invalidate(); p.c.Invalidate("http://origin.test/") })
+	check("pass =got")
+	put("max-age=60", func(*Expected) {
+		if err := p.c.PurgeAll(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	check("pass =got")
+	put("max-age=60", (*Expected).Invalidate)
+	check("hit =posted")
+	if n := len(p.c.store.resources.flying); n != 0 {
+		t.Errorf("%d answers are still expected", n)
 	}
 }
 
