@@ -100,12 +100,10 @@ func (p *response) begin() {
 		return
 	}
 	p.sent = true
-	// What other handlers' answers vary by, this one does too.
-	others := p.w.Header()["Vary"]
-	maps.Copy(p.w.Header(), p.header)
-	if len(others) > 0 {
-		p.w.Header()["Vary"] = slices.Concat(others, p.header["Vary"])
+	if own := p.header["Vary"]; len(own) > 0 { // besides what other handlers' answers vary by
+		p.header["Vary"] = slices.Concat(p.w.Header()["Vary"], own)
 	}
+	maps.Copy(p.w.Header(), p.header)
 	if _, ok := p.w.Header()["Content-Type"]; !ok {
 		p.w.Header()["Content-Type"] = nil // or else net/http guesses, for whoever did not want to say
 	}
