@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptrace"
-	"net/textproto"
 	"net/url"
 
 	"github.com/caddyserver/caddy/v2"
@@ -175,7 +173,7 @@ func (h *Handler) fetchPage(f *forwarding, method string) cache.Fetch {
 	return func(ctx context.Context, header http.Header) (*http.Response, error) {
 		target := f.url
 		out := &http.Request{Method: method, URL: &target, Host: target.Host, Header: f.fetchHeader(header)}
-		resp, err := h.client.RoundTrip(out.WithContext(withCleanInterims(ctx)))
+		resp, err := h.client.RoundTrip(out.WithContext(ctx))
 		if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
 			resp.Body.Close()
 			err = errBadAnswer // nobody has asked for that
@@ -194,17 +192,6 @@ func (h *Handler) fetchPage(f *forwarding, method string) cache.Fetch {
 		resp.Request = nil // it holds what no client may see
 		return resp, nil
 	}
-}
-
-// withCleanInterims returns a context with which the cache gets interim answers
-// without what is about the connection to the origin. The latest trace comes first.
-func withCleanInterims(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		Got1xxResponse: func(_ int, header textproto.MIMEHeader) error {
-			removeHopByHop(http.Header(header))
-			return nil
-		},
-	})
 }
 
 // originFailed logs that the origin could not be used, and returns why.
