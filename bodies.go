@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/voyo-music/caddy-voyo/cache"
 )
 
 // upload is a request's body on its way to the origin. It passes on the trailers, which
@@ -33,7 +35,7 @@ func (u *upload) watch(out *http.Request, trailer http.Header) {
 	}
 	u.ReadCloser, u.from, u.to = out.Body, trailer, make(http.Header)
 	for name := range trailer {
-		if !slices.Contains(hopFields, name) && !slices.Contains(ownFields, name) {
+		if !slices.Contains(cache.HopByHop, name) && !slices.Contains(ownFields, name) {
 			u.to[name] = nil
 		}
 	}

@@ -16,19 +16,6 @@ import (
 	"github.com/voyo-music/caddy-voyo/cache"
 )
 
-// hopFields are about one connection (RFC 9110, section 7.6.1), or were when they
-// were made, whether Connection names them or not.
-var hopFields = []string{
-	"Connection", "Http2-Settings", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization",
-	"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
-}
-
-// conditionFields decide which part of a page is sent, and whether it is. Where there
-// is a cache it decides that.
-var conditionFields = []string{
-	"If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since", "Range",
-}
-
 // ownFields are what this edge tells the origin of a request.
 var ownFields = []string{"Cdn-Loop", "Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}
 
@@ -71,7 +58,7 @@ func newForwarding(r *http.Request, origin *url.URL) *forwarding {
 	f.url = f.target
 	f.url.Scheme, f.url.Host = origin.Scheme, origin.Host
 
-	removeHopByHop(f.header)
+	cache.RemoveHopByHop(f.header)
 	if slices.Contains(listed(r.Header["Te"]), "trailers") {
 		f.header.Set("Te", "trailers")
 	}
@@ -120,7 +107,7 @@ func (f *forwarding) related(uri string) (key string, ok bool) {
 func (f *forwarding) fetchHeader(conditions http.Header) http.Header {
 	h := f.header.Clone()
 	delete(h, "Expect") // there is no body to wait with
-	for _, name := range conditionFields {
+	for _, name := range cache.ConditionFields {
 		delete(h, name)
 		if v := conditions[name]; len(v) > 0 {
 			h[name] = slices.Clone(v)
@@ -184,16 +171,6 @@ func upgradeOf(r *http.Request) string {
 		}
 	}
 	return ""
-}
-
-// removeHopByHop removes the fields that are for this connection alone.
-func removeHopByHop(h http.Header) {
-	for _, name := range listed(h["Connection"]) {
-		h.Del(name)
-	}
-	for _, name := range hopFields {
-		delete(h, name)
-	}
 }
 
 // addVia adds this edge to those that a message has passed, with the version of HTTP

@@ -202,7 +202,7 @@ func (w *relayWriter) writeInterim(status int) {
 	saved := maps.Clone(final)
 	clear(final)
 	maps.Copy(final, w.header)
-	removeHopByHop(final)
+	cache.RemoveHopByHop(final)
 	w.ResponseWriter.WriteHeader(status)
 	clear(final)
 	maps.Copy(final, saved)

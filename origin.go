@@ -187,7 +187,7 @@ func (h *Handler) fetchPage(f *forwarding, method string) cache.Fetch {
 			}
 			return nil, h.originFailed(method, err)
 		}
-		removeHopByHop(resp.Header)
+		cache.RemoveHopByHop(resp.Header)
 		addVia(resp.Header, resp.ProtoMajor, resp.ProtoMinor)
 		resp.Request = nil // it holds what no client may see
 		return resp, nil

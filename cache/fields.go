@@ -24,25 +24,31 @@ func members(lines ...string) iter.Seq[string] {
 	}
 }
 
-// unstored are the fields that are not kept: those of one connection or of one
-// exchange (RFC 9111, section 3.1, and RFC 9110, section 7.6.1), and cookies, which are
-// one client's.
-var unstored = []string{
-	"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
-	"Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization",
-	"Set-Cookie",
+// HopByHop are the fields that are about one connection, or one exchange with a proxy,
+// or were when they were made, whether Connection names them or not (RFC 9110, section
+// 7.6.1, and RFC 9111, section 3.1).
+var HopByHop = []string{
+	"Connection", "Http2-Settings", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization",
+	"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
+// RemoveHopByHop removes those fields, and those that Connection names.
+func RemoveHopByHop(h http.Header) {
+	for name := range members(h.Values("Connection")...) {
+		h.Del(name)
+	}
+	for _, name := range HopByHop {
+		h.Del(name)
+	}
 }
 
 // storedHeader returns what is kept of the header of an answer (RFC 9111, section
-// 3.1). Whether the answer may be kept is for the whole of it to say.
+// 3.1): nothing hop-by-hop, and no cookies, which are one client's. Whether the answer
+// may be kept is for the whole of it to say.
 func storedHeader(h http.Header) http.Header {
 	stored := h.Clone()
-	for name := range members(h.Values("Connection")...) {
-		stored.Del(name)
-	}
-	for _, name := range unstored {
-		stored.Del(name)
-	}
+	RemoveHopByHop(stored)
+	stored.Del("Set-Cookie")
 	dropFraming(stored)
 	dropQualified(stored)
 	return stored

@@ -346,7 +346,7 @@ func (c *Cache) openingHeader(fl *flight, req Request, old *object, want byteran
 	case old != nil && old.verifiable(req.Policy) && old.serves(want):
 		return old.preconditions(req.Policy), true
 	case fl.alone:
-		return pickFields(req.Header, preconditionFields), false
+		return pickFields(req.Header, ConditionFields), false
 	case req.Policy.Admit != nil:
 		return make(http.Header), false
 	default:

@@ -74,7 +74,7 @@ func (t *transaction) askGateway(r *http.Request) (*answer, error) {
 		fetch = t.req.Head
 	}
 	asked := time.Now()
-	a, err := ask(r.Context(), t.req, fetch, pickFields(r.Header, preconditionFields))
+	a, err := ask(r.Context(), t.req, fetch, pickFields(r.Header, ConditionFields))
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +85,9 @@ func (t *transaction) askGateway(r *http.Request) (*answer, error) {
 	return a, nil
 }
 
-// preconditionFields are those that the cache evaluates itself, where it can (RFC
+// ConditionFields are those that the cache evaluates itself, where it can (RFC
 // 9110, sections 13.1 and 14.2).
-var preconditionFields = []string{
+var ConditionFields = []string{
 	"If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since", "Range",
 }
 

@@ -53,7 +53,7 @@ func (p *page) ask(ctx context.Context, fields ...string) pageAnswer {
 			p.count.Add(1)
 			rec := httptest.NewRecorder()
 			out := r.Clone(ctx)
-			for _, name := range preconditionFields {
+			for _, name := range ConditionFields {
 				out.Header.Del(name)
 			}
 			maps.Copy(out.Header, header)
