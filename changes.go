@@ -4,7 +4,6 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/voyo-music/caddy-voyo/cache"
 )
@@ -55,7 +54,7 @@ func (h *Handler) expect(method string, f *forwarding) (done func()) {
 func (h *Handler) keeping(f *forwarding, resp *http.Response) io.ReadCloser {
 	key, same := f.related(resp.Header.Get("Content-Location"))
 	switch {
-	case f.expected == nil, resp.StatusCode != http.StatusOK, !same, key != f.key(), !statesFreshness(resp.Header):
+	case f.expected == nil, resp.StatusCode != http.StatusOK, !same, key != f.key(), !cache.StatesFreshness(resp.Header):
 		return resp.Body
 	case resp.ContentLength < 0, resp.ContentLength > maxKeptPost:
 		return resp.Body
@@ -69,19 +68,4 @@ func (h *Handler) keeping(f *forwarding, resp *http.Response) io.ReadCloser {
 			f.expected.Put(cache.Request{Key: key, Policy: &h.origin.policy, Header: f.header}, &page, body)
 		},
 	}
-}
-
-// statesFreshness reports whether an answer says itself how long it is fresh. Where a
-// CDN is told something of its own, that counts alone (RFC 9213).
-func statesFreshness(h http.Header) bool {
-	lines, ok := h["Cdn-Cache-Control"]
-	if !ok {
-		lines = h["Cache-Control"]
-	}
-	for _, directive := range listed(lines) {
-		if name, _, ok := strings.Cut(directive, "="); ok && (name == "max-age" || name == "s-maxage") {
-			return true
-		}
-	}
-	return !ok && h.Get("Expires") != ""
 }

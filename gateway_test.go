@@ -284,26 +284,6 @@ func TestCacheable(t *testing.T) {
 	}
 }
 
-func TestStatesFreshness(t *testing.T) {
-	for _, c := range []struct {
-		header http.Header
-		want   bool
-	}{
-		{nil, false},
-		{with("Cache-Control", "public, Max-Age=60"), true},
-		{with("Cache-Control", "public", "Cache-Control", "s-maxage=60"), true},
-		{with("Cache-Control", "public, max-age"), false},
-		{with("Cache-Control", "stale-if-error=60"), false},
-		{with("Expires", "Thu, 01 Jan 2037 00:00:00 GMT"), true},
-		{with("Cdn-Cache-Control", "max-age=60"), true},
-		{with("Cdn-Cache-Control", "public", "Cache-Control", "max-age=60", "Expires", "Thu, 01 Jan 2037 00:00:00 GMT"), false},
-	} {
-		if got := statesFreshness(c.header); got != c.want {
-			t.Errorf("%v: got %t", c.header, got)
-		}
-	}
-}
-
 // with returns a header, of pairs of a name and a value.
 func with(pairs ...string) http.Header {
 	h := http.Header{}

@@ -81,6 +81,13 @@ func (p *Policy) mayStore(request http.Header, status int, h http.Header, arrive
 	return (stated || byDefault(status)) && p.isOfUse(status, h, arrived)
 }
 
+// StatesFreshness reports whether an answer says itself for how long it is fresh (RFC
+// 9111, section 4.2.1).
+func StatesFreshness(h http.Header) bool {
+	d, targeted := responseDirectives(h)
+	return d["max-age"] != "" || d["s-maxage"] != "" || !targeted && h.Get("Expires") != ""
+}
+
 // mayStoreMedia is mayStore for what the cache speaks for: all of the header that
 // matters is the cache's own, so that directives about fields are about the answer.
 func (p *Policy) mayStoreMedia(d directives, h http.Header) bool {

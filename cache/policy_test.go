@@ -319,3 +319,23 @@ func TestGatewayStores(t *testing.T) {
 		})
 	}
 }
+
+func TestStatesFreshness(t *testing.T) {
+	for _, c := range []struct {
+		header http.Header
+		want   bool
+	}{
+		{nil, false},
+		{answerHeader("Cache-Control: public, Max-Age=60"), true},
+		{answerHeader("Cache-Control: public", "Cache-Control: s-maxage=60"), true},
+		{answerHeader("Cache-Control: public, max-age"), false},
+		{answerHeader("Cache-Control: stale-if-error=60"), false},
+		{answerHeader("Expires: Thu, 01 Jan 2037 00:00:00 GMT"), true},
+		{answerHeader("Cdn-Cache-Control: max-age=60"), true},
+		{answerHeader("Cdn-Cache-Control: public", "Cache-Control: max-age=60", "Expires: Thu, 01 Jan 2037 00:00:00 GMT"), false},
+	} {
+		if got := StatesFreshness(c.header); got != c.want {
+			t.Errorf("%v: got %t", c.header, got)
+		}
+	}
+}
