@@ -161,8 +161,8 @@ func send(t *testing.T, conns pipes, raw []byte, r *http.Request) (*http.Respons
 		if resp.StatusCode < 200 {
 			continue
 		}
-		defer resp.Body.Close()
 		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
 		if err != nil {
 			t.Errorf("%q is answered with %d, %q and not all of a body: %v", raw, resp.StatusCode, resp.Header, err)
 		}
