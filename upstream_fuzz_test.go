@@ -24,6 +24,9 @@ var clientFields = []string{
 	"Cache-Status", "Cross-Origin-Resource-Policy", "Server-Timing", "Vary", "X-Content-Type-Options",
 }
 
+// cacheFields are all that caches may.
+var cacheFields = append(slices.Clone(clientFields[:9]), "Cache-Tag", "Cdn-Cache-Control", "Expires", "Surrogate-Key", "Vary")
+
 // rawUpstream returns a transport whose upstream answers every request with the bytes, and
 // closes the connection.
 func rawUpstream(raw []byte) *http.Transport {
@@ -88,8 +91,9 @@ func FuzzUpstream(f *testing.F) {
 			if field != "" {
 				header.Set("Range", field)
 			}
+			checkFetched(t, h, header)
 			w, aborted := serveOrAbort(t, h, newTestRequest(http.MethodGet, target, header))
-			checkClientHeader(t, w.Header())
+			checkHeader(t, w.Header(), clientFields)
 			switch {
 			case w.Code >= 400:
 			case upstream == nil || upstream.StatusCode != http.StatusOK && upstream.StatusCode != http.StatusPartialContent:
@@ -101,6 +105,34 @@ func FuzzUpstream(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkFetched fetches as the cache does, whose own checks are not asked for here.
+func checkFetched(t *testing.T, h *Handler, header http.Header) {
+	t.Helper()
+	resp, err := h.upstream(newTestRequest(http.MethodGet, "/", nil), testAsset).fetch(t.Context(), header)
+	if err != nil {
+		return
+	}
+	defer resp.Body.Close()
+	checkHeader(t, resp.Header, cacheFields)
+	_, _, asked := byterange.Answer(header.Get("Range"), resp.Header.Get("Content-Range"), resp.ContentLength)
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusPartialContent:
+		if !asked {
+			t.Errorf("%q passes for a part that was asked for by %q", resp.Header, header)
+		}
+	case http.StatusRequestedRangeNotSatisfiable:
+		if header.Get("Range") == "" {
+			t.Errorf("no range is not satisfiable: %q", resp.Header)
+		}
+	default:
+		t.Errorf("got %d", resp.StatusCode)
+	}
+	if resp.Request != nil || resp.Trailer != nil {
+		t.Errorf("%v, %q are for nobody", resp.Request, resp.Trailer)
+	}
 }
 
 // serveOrAbort has a request answered, be it by a broken connection.
@@ -121,11 +153,11 @@ func serveOrAbort(t *testing.T, h *Handler, r *http.Request) (w *httptest.Respon
 	return w, false
 }
 
-func checkClientHeader(t *testing.T, header http.Header) {
+func checkHeader(t *testing.T, header http.Header, allowed []string) {
 	t.Helper()
 	for name, values := range header {
-		if !slices.Contains(clientFields, name) {
-			t.Errorf("%s: %q is for no client", name, values)
+		if !slices.Contains(allowed, name) {
+			t.Errorf("%s: %q is not for %q", name, values, allowed)
 		}
 		for _, v := range values {
 			if !httpguts.ValidHeaderFieldValue(v) {
