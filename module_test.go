@@ -100,7 +100,7 @@ func (*noResolver) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
 
 // load loads a handler as Caddy does. unload ends the configuration that it is
 // in, as do a reload and the end of the test.
-func load(t *testing.T, config string) (h *Handler, unload func(), err error) {
+func load(t testing.TB, config string) (h *Handler, unload func(), err error) {
 	t.Helper()
 	whole, err := caddy.ProvisionContext(&caddy.Config{}) // with nothing in it, so that it need not be ended
 	if err != nil {
@@ -121,7 +121,7 @@ func load(t *testing.T, config string) (h *Handler, unload func(), err error) {
 	return mod.(*Handler), unload, nil
 }
 
-func mustLoad(t *testing.T, config string) (h *Handler, unload func()) {
+func mustLoad(t testing.TB, config string) (h *Handler, unload func()) {
 	t.Helper()
 	h, unload, err := load(t, config)
 	if err != nil {
