@@ -25,6 +25,11 @@ const (
 	defaultMaxConnsPerHost = 50
 	defaultHeaderTimeout   = 15 * time.Second
 
+	// defaultMaxHeader is how many bytes of header an answer may have. It is what Caddy
+	// takes from clients; Go takes ten times as much from upstreams, and each exchange
+	// may hold one.
+	defaultMaxHeader = 1 << 20
+
 	// an upstream that knows nothing of "Expect: 100-continue" gets the body then
 	defaultContinueTimeout = time.Second
 )
@@ -91,6 +96,9 @@ func setTransportDefaults(rt *http.Transport, idleConnsSet bool) {
 	}
 	if rt.ResponseHeaderTimeout == 0 {
 		rt.ResponseHeaderTimeout = defaultHeaderTimeout
+	}
+	if rt.MaxResponseHeaderBytes == 0 {
+		rt.MaxResponseHeaderBytes = defaultMaxHeader
 	}
 	if rt.ExpectContinueTimeout == 0 {
 		rt.ExpectContinueTimeout = defaultContinueTimeout

@@ -336,18 +336,23 @@ func TestTransportDefaults(t *testing.T) {
 		config      string
 		conns, idle int
 		header      time.Duration
+		most        int64
 	}{
-		{``, 50, 50, 15 * time.Second},
-		{`{"protocol": "http"}`, 50, 50, 15 * time.Second},
-		{`{"protocol": "http", "max_conns_per_host": 10}`, 10, 32, 15 * time.Second},
-		{`{"protocol": "http", "max_conns_per_host": 100}`, 100, 100, 15 * time.Second},
-		{`{"protocol": "http", "max_conns_per_host": -1}`, -1, 32, 15 * time.Second},
-		{`{"protocol": "http", "keep_alive": {"max_idle_conns_per_host": 32}}`, 50, 32, 15 * time.Second},
-		{`{"protocol": "http", "response_header_timeout": "3s"}`, 50, 50, 3 * time.Second},
+		{``, 50, 50, 15 * time.Second, 1 << 20},
+		{`{"protocol": "http"}`, 50, 50, 15 * time.Second, 1 << 20},
+		{`{"protocol": "http", "max_conns_per_host": 10}`, 10, 32, 15 * time.Second, 1 << 20},
+		{`{"protocol": "http", "max_conns_per_host": 100}`, 100, 100, 15 * time.Second, 1 << 20},
+		{`{"protocol": "http", "max_conns_per_host": -1}`, -1, 32, 15 * time.Second, 1 << 20},
+		{`{"protocol": "http", "keep_alive": {"max_idle_conns_per_host": 32}}`, 50, 32, 15 * time.Second, 1 << 20},
+		{`{"protocol": "http", "response_header_timeout": "3s"}`, 50, 50, 3 * time.Second, 1 << 20},
+		{`{"protocol": "http", "max_response_header_size": 8192}`, 50, 50, 15 * time.Second, 8192},
 	} {
 		rt := httpTransport(mustTransport(t, c.config, newGuard(t, nil, nil)))
 		if rt.MaxConnsPerHost != c.conns || rt.MaxIdleConnsPerHost != c.idle || rt.ResponseHeaderTimeout != c.header {
 			t.Errorf("%s: connections %d, idle %d, timeout %s", c.config, rt.MaxConnsPerHost, rt.MaxIdleConnsPerHost, rt.ResponseHeaderTimeout)
+		}
+		if rt.MaxResponseHeaderBytes != c.most {
+			t.Errorf("%s: headers of up to %d bytes", c.config, rt.MaxResponseHeaderBytes)
 		}
 	}
 }
