@@ -19,7 +19,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/voyo-music/caddy-voyo/resolver"
 )
@@ -281,50 +280,11 @@ func TestTransportResolvers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := `{"protocol": "http", "resolver": {"addresses": ["` + serveDNS(t) + `"]}}`
+	config := `{"protocol": "http", "resolver": {"addresses": ["` + serveDNS(t, thisMachine) + `"]}}`
 	got, err := get(t, mustTransport(t, config, guard), "http://"+host+"/x")
 	if err != nil || got != "upstream /x" {
 		t.Errorf("got %q, error %v", got, err)
 	}
-}
-
-// serveDNS starts a DNS server to which all names are those of this machine.
-func serveDNS(t *testing.T) (addr string) {
-	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	t.Cleanup(func() {
-		conn.Close()
-		<-done
-	})
-	go func() {
-		defer close(done)
-		buf := make([]byte, 512)
-		for {
-			n, from, err := conn.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			var m dnsmessage.Message
-			if m.Unpack(buf[:n]) != nil {
-				continue
-			}
-			m.Response, m.Additionals = true, nil
-			if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
-				m.Answers = []dnsmessage.Resource{{
-					Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class},
-					Body:   &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}},
-				}}
-			}
-			if answer, err := m.Pack(); err == nil {
-				_, _ = conn.WriteTo(answer, from)
-			}
-		}
-	}()
-	return conn.LocalAddr().String()
 }
 
 func httpTransport(t *guardedTransport) *http.Transport {
