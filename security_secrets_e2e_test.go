@@ -163,3 +163,30 @@ func mustHide(t *testing.T, text string, upstreams ...*origin) {
 		}
 	}
 }
+
+// The password of a forward proxy is seen nowhere, be the proxy well or not.
+func TestProxyPasswordStaysInside(t *testing.T) {
+	const password = "pr0xy-password"
+	track := fakeTrack(1000)
+	proxy := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		if user, pass, _ := (&http.Request{Header: http.Header{"Authorization": r.Header["Proxy-Authorization"]}}).BasicAuth(); user != "edge" || pass != password {
+			w.WriteHeader(http.StatusProxyAuthRequired)
+			return
+		}
+		w.Header().Set("Content-Type", "audio/ogg")
+		_, _ = w.Write([]byte(track))
+	})
+	for host, status := range map[string]int{proxy.host(): http.StatusOK, refusingHost(t): http.StatusBadGateway} {
+		t.Setenv("VOYO_TEST_PROXY", "http://edge:"+password+"@"+host)
+		e := startAdminEdge(t, "voyo {\n"+template("http://media.test")+"\ntransport http {\nnetwork_proxy url {env.VOYO_TEST_PROXY}\n}\n}")
+		a := e.get(t, "/cdn/stream/"+songID)
+		if a.status != status {
+			t.Errorf("got %s", a)
+		}
+		text := fmt.Sprint(a, e.administer(t, "GET", "/config/", "", nil), e.administer(t, "GET", "/voyo/status", "", nil),
+			e.administer(t, "GET", "/voyo/explain?url=/cdn/stream/"+songID, "", nil), e.get(t, "/health"), e.logged(t))
+		if at := strings.Index(text, password); at >= 0 {
+			t.Errorf("the password is given away: %q", text[max(0, at-200):min(len(text), at+100)])
+		}
+	}
+}

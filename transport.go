@@ -40,6 +40,11 @@ func (h *Handler) loadTransport(ctx caddy.Context, guard *resolver.Guard) (http.
 		h.TransportRaw = json.RawMessage(`{"protocol":"http"}`)
 	}
 	idleConnsSet := setsIdleConns(h.TransportRaw) // loading clears the field
+	repl := caddy.NewReplacer()
+	var err error
+	if h.TransportRaw, err = expandProxies(h.TransportRaw, repl); err != nil {
+		return nil, fmt.Errorf("transport: %w", err)
+	}
 	mod, err := ctx.LoadModule(h, "TransportRaw")
 	if err != nil {
 		return nil, fmt.Errorf("loading transport: %w", err)
@@ -48,7 +53,7 @@ func (h *Handler) loadTransport(ctx caddy.Context, guard *resolver.Guard) (http.
 	if !ok {
 		return nil, fmt.Errorf("transport: module %T is not a transport", mod)
 	}
-	t := &guardedTransport{next: rt, guard: guard, repl: caddy.NewReplacer()}
+	t := &guardedTransport{next: rt, guard: guard, repl: repl}
 	ht, ok := rt.(*reverseproxy.HTTPTransport)
 	if !ok {
 		return t, nil

@@ -333,11 +333,15 @@ func TestTransportManners(t *testing.T) {
 
 func TestTransportRefused(t *testing.T) {
 	for config, want := range map[string]string{
-		`{"protocol": "http", "tls": {"insecure_skip_verify": true}}`:         "certificate checks can't be disabled",
-		`{"protocol": "http", "tls": {"server_name": "{http.request.host}"}}`: "server_name can't be used",
-		`{"protocol": "http", "proxy_protocol": "v1"}`:                        "proxy_protocol can't be used",
-		`{"protocol": "http", "versions": ["1.1", "3"]}`:                      "no other HTTP versions",
-		`{"protocol": "http", "resolver": {"addresses": ["127.0.0.1:1-2"]}}`:  "exactly one address",
+		`{"protocol": "http", "tls": {"insecure_skip_verify": true}}`:                           "certificate checks can't be disabled",
+		`{"protocol": "http", "tls": {"server_name": "{http.request.host}"}}`:                   "server_name can't be used",
+		`{"protocol": "http", "proxy_protocol": "v1"}`:                                          "proxy_protocol can't be used",
+		`{"protocol": "http", "versions": ["1.1", "3"]}`:                                        "no other HTTP versions",
+		`{"protocol": "http", "resolver": {"addresses": ["127.0.0.1:1-2"]}}`:                    "exactly one address",
+		`{"protocol": "http", "network_proxy": {"from": "url", "url": "http://u:secret@%zz/"}}`: "url: not an absolute URL",
+		`{"protocol": "http", "network_proxy": {"from": "url", "url": "{env.VOYO_UNSET}"}}`:     "VOYO_UNSET is not set",
+		`{"protocol": "http", "forward_proxy_url": "secret"}`:                                   "forward_proxy_url: not an absolute URL",
+		`{"protocol": "http", "network_proxy": {"from": "unheard_of"}}`:                         "unknown module",
 		`{"protocol": "none"}`:                                                   "is not a transport",
 		`{"protocol": "unheard_of"}`:                                             "unknown module",
 		`{"protocol": "http", "unheard_of": true}`:                               "unknown field",
@@ -345,7 +349,7 @@ func TestTransportRefused(t *testing.T) {
 		`{}`: "module name not specified",
 	} {
 		_, err := newTransport(t, config, newGuard(t, nil, nil))
-		if err == nil || !strings.Contains(err.Error(), want) {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: got %v, want %q", config, err, want)
 		}
 	}
