@@ -42,7 +42,7 @@ func section(t *testing.T, document, heading string) string {
 // Each threat of security.md, and each fault of reliability.md, names tests that hold
 // it, and there are such tests.
 func TestDocumentsTests(t *testing.T) {
-	threats := regexp.MustCompile(`(?m)^- .*\n(?:  .*\n)*`).FindAllString(section(t, "docs/security.md", "Threats"), -1)
+	threats := regexp.MustCompile(`(?m)^- .*\n(?: {2}.*\n)*`).FindAllString(section(t, "docs/security.md", "Threats"), -1)
 	faults := regexp.MustCompile(`(?m)^\| .*\n`).FindAllString(section(t, "docs/reliability.md", "Faults of others, and the tests that keep them out"), -1)
 	if len(threats) < 25 || len(faults) < 20 {
 		t.Fatalf("only %d threats and %d faults were found", len(threats), len(faults))

@@ -21,7 +21,7 @@ func TestTestsWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := 0
-	for _, dir := range strings.Fields(string(out)) {
+	for dir := range strings.FieldsSeq(string(out)) {
 		files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 		if err != nil {
 			t.Fatal(err)

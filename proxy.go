@@ -19,11 +19,12 @@ func expandProxies(config json.RawMessage, repl *caddy.Replacer) (json.RawMessag
 	if err != nil {
 		return nil, err
 	}
-	var transport map[string]json.RawMessage
-	if json.Unmarshal(config, &transport) != nil || transport["network_proxy"] == nil {
+	const field = "network_proxy"
+	transport := fieldsOf(config)
+	if transport[field] == nil {
 		return config, nil
 	}
-	if transport["network_proxy"], err = expandProxy(transport["network_proxy"], "url", repl); err != nil {
+	if transport[field], err = expandProxy(transport[field], "url", repl); err != nil {
 		return nil, err
 	}
 	return json.Marshal(transport)
@@ -31,9 +32,10 @@ func expandProxies(config json.RawMessage, repl *caddy.Replacer) (json.RawMessag
 
 // expandProxy expands the URL in one field of an object.
 func expandProxy(object json.RawMessage, field string, repl *caddy.Replacer) (json.RawMessage, error) {
-	var fields map[string]json.RawMessage
+	fields := fieldsOf(object)
 	var text string
-	if json.Unmarshal(object, &fields) != nil || json.Unmarshal(fields[field], &text) != nil || text == "" {
+	_ = json.Unmarshal(fields[field], &text)
+	if text == "" {
 		return object, nil
 	}
 	expanded, err := expand.Value(repl, field, text)
@@ -47,4 +49,10 @@ func expandProxy(object json.RawMessage, field string, repl *caddy.Replacer) (js
 		return nil, err
 	}
 	return json.Marshal(fields)
+}
+
+// fieldsOf returns the fields of an object, none if it is not one.
+func fieldsOf(object json.RawMessage) (fields map[string]json.RawMessage) {
+	_ = json.Unmarshal(object, &fields)
+	return fields
 }

@@ -1,6 +1,7 @@
 package voyo_test
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -42,9 +43,7 @@ func TestAdminReach(t *testing.T) {
 			r, err := http.NewRequestWithContext(t.Context(), method, "http://"+c.host+path, strings.NewReader(body))
 			must(t, err)
 			r.Host = c.as
-			for name, values := range c.header {
-				r.Header[name] = values
-			}
+			maps.Copy(r.Header, c.header)
 			resp, err := e.client.Do(r)
 			must(t, err)
 			resp.Body.Close()

@@ -23,7 +23,7 @@ func FuzzAnswers(f *testing.F) {
 		"Content-Type: multipart/byteranges; boundary=\nContent-Encoding: gzip", "Content-Length: 1, 1\nTransfer-Encoding: identity\nEtag: W/\"\"", "Surrogate-Capability: a=\"ESI/1.0\"\nX-Esi: on",
 	} {
 		for _, status := range []uint16{200, 206, 304, 416, 503} {
-			f.Add(status, header, "body body", "bytes=0-3", status%2 == 0)
+			f.Add(status, header, "the body", "bytes=0-3", status%2 == 0)
 		}
 	}
 	f.Fuzz(func(t *testing.T, status uint16, text, body, rng string, gateway bool) {
