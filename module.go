@@ -101,8 +101,8 @@ type Handler struct {
 	// fetched from that are not named in the configuration of a resolver. For
 	// `http`, `max_conns_per_host` is `50` unless given (a negative number means
 	// no limit), as many connections are kept open when idle, and
-	// `response_header_timeout` is `15s` unless given. Certificates are always
-	// checked. Default: `http`.
+	// `response_header_timeout` is `15s` and `max_response_header_size` is 1 MiB
+	// unless given. Certificates are always checked. Default: `http`.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	// Limits what clients may ask for. Default: no limits.
