@@ -18,10 +18,12 @@ import (
 type child struct {
 	node
 
-	dir   string
-	env   []string
-	cmd   *exec.Cmd
-	ended chan error
+	admin   string // where the admin API is
+	options string // global ones, for the next configuration
+	dir     string
+	env     []string
+	cmd     *exec.Cmd
+	ended   chan error
 }
 
 // newChild returns an edge that is not running yet. env are variables, as in
@@ -30,7 +32,8 @@ func newChild(t *testing.T, site string, env ...string) *child {
 	t.Helper()
 	port := strconv.Itoa(reservePort(t))
 	dir := t.TempDir()
-	c := &child{node: newNode(t, port), dir: dir, env: append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)}
+	c := &child{node: newNode(t, port), admin: fmt.Sprintf("127.0.0.1:%d", reservePort(t)), dir: dir}
+	c.env = append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	c.env = append(c.env, env...)
 	c.configure(t, site)
 	t.Cleanup(func() {
@@ -56,15 +59,16 @@ func startChild(t *testing.T, site string, env ...string) *child {
 func (c *child) configure(t *testing.T, site string) {
 	t.Helper()
 	caddyfile := fmt.Sprintf(`{
-		admin off
+		admin %s
 		persist_config off
 		auto_https off
 		storage file_system %s/storage
+		%s
 	}
 	%s {
 		bind 127.0.0.1
 		%s
-	}`, c.dir, c.url, site)
+	}`, c.admin, c.dir, c.options, c.url, site)
 	if err := os.WriteFile(filepath.Join(c.dir, "Caddyfile"), []byte(caddyfile), 0o600); err != nil {
 		t.Fatal(err)
 	}
