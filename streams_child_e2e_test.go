@@ -2,8 +2,10 @@ package voyo_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,6 +55,22 @@ func startChild(t *testing.T, site string, env ...string) *child {
 	c := newChild(t, site, env...)
 	c.start(t)
 	return c
+}
+
+// startSecureChild starts an edge whose site is served over TLS, with HTTP/2 and 3, and
+// returns it with who it is to be trusted by.
+func startSecureChild(t *testing.T, site string) (*child, *tls.Config) {
+	t.Helper()
+	cert, key, pool := newCertificate(t)
+	c := newChild(t, site)
+	trust := &tls.Config{RootCAs: pool}
+	c.url = strings.Replace(c.url, "http://", "https://", 1)
+	transport := &http.Transport{TLSClientConfig: trust, ForceAttemptHTTP2: true, DisableCompression: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	c.client = &http.Client{Transport: transport}
+	c.configure(t, fmt.Sprintf("tls %s %s\n%s", cert, key, site))
+	c.start(t)
+	return c, trust
 }
 
 // configure sets the site that is served from the next start on.
