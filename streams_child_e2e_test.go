@@ -57,17 +57,24 @@ func startChild(t *testing.T, site string, env ...string) *child {
 	return c
 }
 
-// startSecureChild starts an edge whose site is served over TLS, with HTTP/2 and 3, and
-// returns it with who it is to be trusted by.
-func startSecureChild(t *testing.T, site string) (*child, *tls.Config) {
+// newSecureChild returns an edge that is not running yet, whose site is served over TLS,
+// with HTTP/2 and 3, to clients who trust it.
+func newSecureChild(t *testing.T, trust *tls.Config, env ...string) *child {
 	t.Helper()
-	cert, key, pool := newCertificate(t)
-	c := newChild(t, site)
-	trust := &tls.Config{RootCAs: pool}
+	c := newChild(t, "", env...)
 	c.url = strings.Replace(c.url, "http://", "https://", 1)
 	transport := &http.Transport{TLSClientConfig: trust, ForceAttemptHTTP2: true, DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	c.client = &http.Client{Transport: transport}
+	return c
+}
+
+// startSecureChild starts one, and returns it with what its clients trust.
+func startSecureChild(t *testing.T, site string) (*child, *tls.Config) {
+	t.Helper()
+	cert, key, pool := newCertificate(t)
+	trust := &tls.Config{RootCAs: pool}
+	c := newSecureChild(t, trust)
 	c.configure(t, fmt.Sprintf("tls %s %s\n%s", cert, key, site))
 	c.start(t)
 	return c, trust
