@@ -2,6 +2,7 @@ package voyo_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -39,9 +40,7 @@ func TestMachineClockOfUpstream(t *testing.T) {
 	}
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		i, _ := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/page"))
-		for name, values := range cases[i].header {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), cases[i].header)
 		fmt.Fprintf(w, "page %d", i)
 	})
 	c := startChild(t, fmt.Sprintf("voyo {\n%s\norigin %s\n}", template("http://127.0.0.1:9"), o.URL))

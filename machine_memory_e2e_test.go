@@ -96,14 +96,14 @@ func (n node) see(ctx context.Context, id string) error {
 func controlGroup(t *testing.T, bound int64) (dir string) {
 	t.Helper()
 	name := fmt.Sprintf("voyo-%d", os.Getpid())
-	dir, limit := filepath.Join("/sys/fs/cgroup/memory", name), "memory.limit_in_bytes"
+	dir, limit := "/sys/fs/cgroup/memory/"+name, "memory.limit_in_bytes"
 	if has, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers"); !errors.Is(err, fs.ErrNotExist) { // version 2
 		must(t, err)
 		if !strings.Contains(string(has), "memory") {
 			t.Fatal("control groups do not bound memory here")
 		}
 		must(t, os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+memory"), 0o600))
-		dir, limit = filepath.Join("/sys/fs/cgroup", name), "memory.max"
+		dir, limit = "/sys/fs/cgroup/"+name, "memory.max"
 	}
 	must(t, os.Mkdir(dir, 0o755))
 	t.Cleanup(func() { must(t, os.Remove(dir)) })

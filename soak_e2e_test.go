@@ -126,7 +126,7 @@ func (s *soak) trouble(ctx context.Context, t *testing.T) {
 		case 3:
 			s.edge.purge(t, `{"all":true}`)
 		default:
-			s.edge.purge(t, fmt.Sprintf(`{"ids":["%s","%s"]}`, s.songs[rnd.IntN(len(s.songs))].id, s.songs[0].id))
+			s.edge.purge(t, fmt.Sprintf(`{"ids":[%q,%q]}`, s.songs[rnd.IntN(len(s.songs))].id, s.songs[0].id))
 		}
 	}
 }
@@ -160,9 +160,11 @@ func (s *soak) finish(t *testing.T) {
 	if dir == "" {
 		dir = t.TempDir()
 	}
+	must(t, os.MkdirAll(dir, 0o755))
 	must(t, os.WriteFile(filepath.Join(dir, "soak.csv"), s.record.csv(), 0o644))
 	must(t, os.WriteFile(filepath.Join(dir, "soak.svg"), s.record.svg(), 0o644))
 	t.Logf("%s", s.record.table())
+	t.Logf("honest errors: %v; %d requests were asked again", s.errors, s.retries.Load())
 	if n := s.wrong.Load(); n != 0 {
 		t.Errorf("%d answers had wrong bytes", n)
 	}

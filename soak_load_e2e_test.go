@@ -7,6 +7,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
+	"regexp"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -22,6 +25,9 @@ type load struct {
 	group *errgroup.Group
 
 	requests, honest, wrong, retries atomic.Int64
+
+	mu     sync.Mutex
+	errors map[string]int // that were honest, by their texts without figures
 }
 
 // The listeners, by what they do.
@@ -35,7 +41,7 @@ const (
 )
 
 func newLoad(songs []song, nodes ...node) *load {
-	return &load{nodes: nodes, songs: songs, pace: rate.NewLimiter(soakPace, soakPace)}
+	return &load{nodes: nodes, songs: songs, pace: rate.NewLimiter(soakPace, soakPace), errors: make(map[string]int)}
 }
 
 // listen has everybody begin. They end with ctx, or with the first wrong byte.
@@ -63,20 +69,34 @@ func (l *load) listen(ctx context.Context) {
 
 // judge counts a request by how it ended. Only wrong bytes end the soak.
 func (l *load) judge(ctx context.Context, err error) error {
-	switch {
-	case errors.Is(err, errWrongBytes):
+	if errors.Is(err, errWrongBytes) {
 		l.wrong.Add(1)
 		return err
-	case ctx.Err() != nil: // it was ended by us
-		return nil
-	case errors.Is(err, errNotAnswered):
+	}
+	if ctx.Err() == nil { // or else it was ended by us
+		l.count(err)
+	}
+	return nil
+}
+
+func (l *load) count(err error) {
+	if isUnanswered(err) {
 		l.retries.Add(1)
-		return nil
-	case err != nil:
-		l.honest.Add(1)
+		return
 	}
 	l.requests.Add(1)
-	return nil
+	if err != nil {
+		l.honest.Add(1)
+		l.note(err)
+	}
+}
+
+var figureInText = regexp.MustCompile(`\d+`)
+
+func (l *load) note(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.errors[figureInText.ReplaceAllString(err.Error(), "#")]++
 }
 
 // leave closes what connections are left.
@@ -86,19 +106,22 @@ func (l *load) leave() {
 	}
 }
 
-// errNotAnswered says that a connection was closed with a request on it that nobody had
-// looked at, as a server may that is reloaded.
-var errNotAnswered = errors.New("not answered")
+// isUnanswered reports whether a connection was closed with a request on it that nobody
+// had looked at, as a server may that is reloaded.
+func isUnanswered(err error) bool {
+	_, ok := errors.AsType[*url.Error](err) // which an error of a body is not
+	return ok && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET))
+}
 
 func whole(ctx context.Context, n node, s song, _ *rand.Rand) error {
-	h, err := n.hear(ctx, s)
-	return answered(h, err)
+	_, err := n.hear(ctx, s)
+	return err
 }
 
 func seek(ctx context.Context, n node, s song, rnd *rand.Rand) error {
 	start := rnd.Int64N(s.size)
-	h, err := n.hearRange(ctx, s, start, start+1+rnd.Int64N(min(s.size-start, 128<<10)))
-	return answered(h, err)
+	_, err := n.hearRange(ctx, s, start, start+1+rnd.Int64N(min(s.size-start, 128<<10)))
+	return err
 }
 
 func glance(ctx context.Context, n node, s song, _ *rand.Rand) error { return n.see(ctx, s.id) }
@@ -115,33 +138,25 @@ func play(ctx context.Context, n node, s song, _ *rand.Rand) error {
 	}
 	resp, err := n.client.Do(r)
 	if err != nil {
-		return answered(heard{}, err)
+		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("got %s", resp.Status)
 	}
-	_, err = s.verify(&paced{resp.Body, ctx, rate.NewLimiter(200<<10, 64<<10)}, 0, s.size)
-	return err
-}
-
-func answered(h heard, err error) error {
-	if h.status == 0 && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
-		return errNotAnswered
-	}
+	_, err = s.verify(&paced{resp.Body, rate.NewLimiter(200<<10, 64<<10)}, 0, s.size)
 	return err
 }
 
 // paced is a reader that reads no faster than its limit.
 type paced struct {
 	io.Reader
-	ctx   context.Context
 	limit *rate.Limiter
 }
 
 func (p *paced) Read(b []byte) (int, error) {
 	n, err := p.Reader.Read(b[:min(len(b), p.limit.Burst())])
-	if e := p.limit.WaitN(p.ctx, n); err == nil {
+	if e := p.limit.WaitN(context.Background(), n); err == nil { // the body ends with its request
 		err = e
 	}
 	return n, err

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // child is an edge in a process of its own, so that it can be measured, limited and
@@ -172,10 +173,17 @@ func (c *child) kill(t *testing.T) {
 
 func (c *child) wait(t *testing.T) error {
 	t.Helper()
+	edge := c.cmd.Process
 	c.cmd = nil
-	err := await(t, "the edge ends", c.ended)
-	c.client.CloseIdleConnections()
-	return err
+	defer c.client.CloseIdleConnections()
+	select {
+	case err := <-c.ended:
+		return err
+	case <-time.After(patience):
+		_ = edge.Signal(syscall.SIGQUIT) // has it log what it is doing
+		t.Fatalf("still not after %s: the edge ends: %v", patience, <-c.ended)
+		return nil
+	}
 }
 
 func (c *child) log(t *testing.T) string {
