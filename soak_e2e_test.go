@@ -80,6 +80,7 @@ func startSoak(t *testing.T, a *archive, songs []song) *soak {
 		return fmt.Sprintf("tls %s %s\n%s\n}\n%s {\nbind 127.0.0.1\n%[3]s", cert, key, handler, plain.url)
 	}
 	c := newSecureChild(t, trust, fmt.Sprintf("GOMEMLIMIT=%d", soakLimit))
+	c.options = "grace_period 10s" // clients of HTTP/3 leave connections open for 30 when they are told to go
 	c.configure(t, site(0))
 	c.start(t)
 	quic := &http3.Transport{TLSClientConfig: trust, DisableCompression: true}

@@ -180,8 +180,10 @@ func (c *child) wait(t *testing.T) error {
 	case err := <-c.ended:
 		return err
 	case <-time.After(patience):
-		_ = edge.Signal(syscall.SIGQUIT) // has it log what it is doing
-		t.Fatalf("still not after %s: the edge ends: %v", patience, <-c.ended)
+		_ = edge.Signal(syscall.SIGABRT) // has Go log what all goroutines do
+		<-c.ended
+		_, doing, _ := strings.Cut(c.log(t), "SIGABRT")
+		t.Fatalf("still not after %s: the edge ends. This is what it does:\n%s", patience, doing)
 		return nil
 	}
 }
