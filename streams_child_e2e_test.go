@@ -181,7 +181,7 @@ func (c *child) wait(t *testing.T) error {
 		return err
 	case <-time.After(patience):
 		_ = edge.Signal(syscall.SIGABRT) // has Go log what all goroutines do
-		<-c.ended
+		_ = <-c.ended
 		_, doing, _ := strings.Cut(c.log(t), "SIGABRT")
 		t.Fatalf("still not after %s: the edge ends. This is what it does:\n%s", patience, doing)
 		return nil
