@@ -43,22 +43,26 @@ func TestSoak(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), *soakTime)
 	defer cancel()
 	s.listen(ctx)
+	s.visit(ctx, s.load)
 	s.trouble(ctx, t)
 	if err := s.group.Wait(); err != nil {
 		t.Error(err)
 	}
 	s.leave()
 	a.CloseClientConnections()
+	s.upstream.CloseConns()
 	eventually(t, "no stream is active", func() bool { return s.edge.health(t).Cache.Stats.ActiveStreams == 0 })
 	s.edge.mustUseNoMore(t, before)
 	s.record.add(s.edge.figures(t), s)
 	s.mustHaveNoDeadKey(t)
+	s.mustBeSound(t)
 	s.finish(t)
 }
 
 // soak is the load and what becomes of it.
 type soak struct {
 	*load
+	*rough
 
 	edge    *child
 	site    func(i int) string
@@ -67,27 +71,30 @@ type soak struct {
 }
 
 // startSoak starts the edge, with HTTP/2 and 3 at one port and HTTP/1.1 without TLS at
-// another: two handlers that share their caches.
+// another: two handlers that share their caches. A third one, of the same disk, has an
+// upstream that misbehaves.
 func startSoak(t *testing.T, a *archive, songs []song) *soak {
 	t.Helper()
 	disk := t.TempDir()
 	plain := newNode(t, fmt.Sprint(reservePort(t)))
+	rough := newRough(t)
 	cert, key, pool := newCertificate(t)
 	trust := &tls.Config{RootCAs: pool}
 	site := func(i int) string {
 		handler := fmt.Sprintf("voyo {\n%s\nart {\nmemory %d\nentries 200\n}\nstream {\nmemory %[2]d\nslice 64KiB\ndisk %[3]s %[4]d\nmax_age %[5]dm\n}\n}",
 			template(a.URL), soakMemory, disk, soakDisk, 1+i)
-		return fmt.Sprintf("tls %s %s\n%s\n}\n%s {\nbind 127.0.0.1\n%[3]s", cert, key, handler, plain.url)
+		return fmt.Sprintf("tls %s %s\n%s\n}\n%s {\nbind 127.0.0.1\n%[3]s\n}\n%[5]s", cert, key, handler, plain.url, rough.site(disk))
 	}
 	c := newSecureChild(t, trust, fmt.Sprintf("GOMEMLIMIT=%d", soakLimit))
-	c.options = "grace_period 10s" // clients of HTTP/3 leave connections open for 30 when they are told to go
+	// clients of HTTP/3 leave connections open for 30s when they are told to go
+	c.options = "grace_period 10s\nservers " + strings.TrimPrefix(rough.url, "http://127.0.0.1") + " {\nprotocols h1 h2c\n}"
 	c.configure(t, site(0))
 	c.start(t)
 	quic := &http3.Transport{TLSClientConfig: trust, DisableCompression: true}
 	t.Cleanup(func() { must(t, quic.Close()) })
 	return &soak{
-		load: newLoad(songs, plain, c.node, node{c.url, &http.Client{Transport: quic}}),
-		edge: c, site: site, archive: a, record: &record{began: time.Now()},
+		load:  newLoad(songs, plain, c.node, node{c.url, &http.Client{Transport: quic}}),
+		rough: rough, edge: c, site: site, archive: a, record: &record{began: time.Now()},
 	}
 }
 

@@ -116,6 +116,15 @@ func (u *Upstream) Heal() {
 	u.healed = true
 }
 
+// CloseConns ends all connections that there are.
+func (u *Upstream) CloseConns() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for c := range u.conns {
+		_ = c.Close()
+	}
+}
+
 // Conns returns how many connections are open.
 func (u *Upstream) Conns() int {
 	u.mu.Lock()

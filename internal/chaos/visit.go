@@ -50,6 +50,9 @@ const mannersOfAll = 6
 // Kinds are all that clients ask for.
 var Kinds = []string{"stream", "cover", "exists", "locate", "prefetch", "nonsense"}
 
+// Visit returns the nth visit of a load that has no end.
+func (s Script) Visit(n int) Visit { return s.drawVisit(draw(s.Seed, "visit", fmt.Sprint(n))) }
+
 // drawVisit draws what a client does.
 func (s Script) drawVisit(r *rand.Rand) Visit {
 	id := s.Tracks[r.IntN(len(s.Tracks))]
