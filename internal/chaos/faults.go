@@ -99,7 +99,12 @@ func lengths() []fault {
 		}
 	}
 	return []fault{
-		{"length too long", set(func(n int64) []string { return []string{strconv.FormatInt(n+77, 10)} })},
+		{"length too long", func(x *exchange, m *message) bool {
+			if m.status == http.StatusOK { // which may be true until all is there
+				x.size += 77
+			}
+			return set(func(n int64) []string { return []string{strconv.FormatInt(n+77, 10)} })(x, m)
+		}},
 		{"length too short", func(x *exchange, m *message) bool {
 			short := x.offset(m) / 2
 			if m.status == http.StatusOK { // a lie that nobody can see through

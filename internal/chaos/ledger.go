@@ -21,6 +21,7 @@ type Ledger struct {
 	claims   map[string]map[claim]bool
 	said     map[string]map[int]time.Time // when a version was last said to be there
 	denials  map[string]time.Time
+	empty    map[string]bool // by path: it was once said to have no bytes
 	counts   map[string]int
 	wrong    []error // with what the upstream was asked
 }
@@ -34,7 +35,7 @@ type claim struct {
 func newLedger(s Script) *Ledger {
 	return &Ledger{
 		s: s, versions: make(map[string]int), floors: make(map[string]int), claims: make(map[string]map[claim]bool),
-		said: make(map[string]map[int]time.Time), denials: make(map[string]time.Time), counts: make(map[string]int),
+		said: make(map[string]map[int]time.Time), denials: make(map[string]time.Time), empty: make(map[string]bool), counts: make(map[string]int),
 	}
 }
 
@@ -104,6 +105,7 @@ func (l *Ledger) claim(o Object, version int, size int64) {
 		l.said[o.Path], l.claims[o.Path] = make(map[int]time.Time), make(map[claim]bool)
 	}
 	l.said[o.Path][version] = time.Now()
+	l.empty[o.Path] = l.empty[o.Path] || size == 0
 	if size >= 0 {
 		l.claims[o.Path][claim{version, size}] = true
 	}
@@ -113,6 +115,12 @@ func (l *Ledger) denied(path string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.denials[path] = time.Now()
+}
+
+func (l *Ledger) saysEmpty(path string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.empty[path] = true
 }
 
 // asked are the fields that an edge may send.

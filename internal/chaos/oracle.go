@@ -16,6 +16,9 @@ import (
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
 )
 
+// statusClientGone is what logs show of a client that has left, and it is not to see.
+const statusClientGone = 499
+
 // Verdict is what an answer that is not wrong comes to.
 type Verdict string
 
@@ -47,6 +50,8 @@ func (l *Ledger) Check(a Answer) (Verdict, error) {
 	switch {
 	case a.malformed():
 		return verdict, nil // net/http's own to refuse
+	case a.Status == statusClientGone && a.Visit.Manner == "says no more":
+		return verdict, nil // to a server that could be a client that has left
 	case a.Status >= 400 && a.Status != http.StatusRequestedRangeNotSatisfiable && a.Status != http.StatusPreconditionFailed:
 		return verdict, l.checkRefusal(a)
 	case a.Visit.Method == http.MethodOptions:
@@ -166,7 +171,7 @@ func (l *Ledger) checkReport(a Answer) error {
 	}
 	switch a.Visit.What {
 	case "exists":
-		if said.Exists == nil || !*said.Exists && l.checkDenial(a) != nil {
+		if said.Exists == nil || !*said.Exists && l.checkDenial(a) != nil && !l.saidEmpty(a) {
 			return fmt.Errorf("says %s", a.Body)
 		}
 		if said.Size > 0 && len(l.candidates(a, func(c claim) bool { return c.size == said.Size })) == 0 {
@@ -184,6 +189,14 @@ func (l *Ledger) checkReport(a Answer) error {
 	return nil
 }
 
+// saidEmpty reports whether an upstream has said that what is asked for has no bytes, as
+// no track has.
+func (l *Ledger) saidEmpty(a Answer) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(a.Visit.Paths, func(path string) bool { return l.empty[path] })
+}
+
 // candidate is a version that an answer may be of.
 type candidate struct {
 	path string
@@ -197,7 +210,7 @@ func (l *Ledger) candidates(a Answer, fits func(claim) bool) (list []candidate) 
 	defer l.mu.Unlock()
 	for _, path := range a.Visit.Paths {
 		o := l.s.Object(path)
-		named, _ := a.named()
+		named := a.named()
 		for c := range l.claims[path] {
 			version, ok := o.versionOf(named)
 			if named != "" && (!ok || version != c.version) || !fits(c) || l.tooOld(a, o, c.version) != nil {
@@ -209,10 +222,13 @@ func (l *Ledger) candidates(a Answer, fits func(claim) bool) (list []candidate) 
 	return list
 }
 
-// named returns the answer's entity tag, if that is one that names a version.
-func (a Answer) named() (string, bool) {
+// named returns the answer's entity tag, if it has one that is well formed.
+func (a Answer) named() string {
 	tag := a.Header.Get("Etag")
-	return tag, strings.HasSuffix(tag, `"`)
+	if len(tag) < 2 || !strings.HasSuffix(tag, `"`) {
+		return ""
+	}
+	return tag
 }
 
 // tooOld returns why a version may not be used for an answer any more. The caller holds
@@ -363,15 +379,24 @@ func (l *Ledger) checkUnsatisfied(a Answer) error {
 }
 
 // Sound judges a plain answer after all has been well for a while: it must be whole, and
-// not older than that.
-func (l *Ledger) Sound(a Answer) error {
-	if _, err := l.Check(a); err != nil {
+// not older than that. Where only the end of an answer shows that it is too large to be
+// kept, the first may be broken.
+func (l *Ledger) Sound(a Answer, first bool) error {
+	verdict, err := l.Check(a)
+	if err != nil {
 		return err
 	}
-	there := slices.ContainsFunc(a.Visit.Paths, func(path string) bool { return !l.s.Object(path).Missing })
+	there, endless := false, false
+	for _, path := range a.Visit.Paths {
+		o := l.s.Object(path)
+		there = there || !o.Missing
+		endless = endless || !o.Missing && o.Framing == "chunked"
+	}
 	switch {
+	case there && first && endless && verdict == Broken:
+		return nil
 	case there && (a.Status != http.StatusOK || !a.Whole):
-		return fmt.Errorf("status %d and %d bytes, %v, of what is there", a.Status, len(a.Body), a.Err)
+		return fmt.Errorf("status %d and %d bytes of what is there", a.Status, len(a.Body))
 	case !there && a.Status != http.StatusNotFound:
 		return fmt.Errorf("status %d of what is not there", a.Status)
 	}

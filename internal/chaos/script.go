@@ -118,6 +118,9 @@ func (s Script) Paths() (paths []string) {
 	return paths
 }
 
+// PathsOf lists those of one track.
+func (s Script) PathsOf(track int) []string { return pathsOf(s.Tracks[track]) }
+
 // Reply is what an upstream does with one request.
 type Reply struct {
 	Fault string        // empty for none
@@ -172,6 +175,16 @@ func (s Script) Welcome(n int) string {
 
 // Welcomes are all that may happen to a connection besides what happens to requests.
 var Welcomes = []string{"refused", "closed", "reset", "ignored"}
+
+// Guess returns what the nth answer is of a resolver that has its answers remembered: ""
+// for a right one.
+func (s Script) Guess(n int) string {
+	r := draw(s.Seed, "guess", fmt.Sprint(n))
+	if r.IntN(200) >= s.Trouble {
+		return ""
+	}
+	return pick(r, "knows nothing", "fails", "hangs", "is wrong", "is wrong first")
+}
 
 // String is the script as a person reads it.
 func (s Script) String() string {

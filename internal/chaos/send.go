@@ -39,6 +39,8 @@ func (x *exchange) note(m *message) {
 	switch {
 	case m.status == http.StatusForbidden, m.status == http.StatusNotFound, m.status == http.StatusGone:
 		x.u.denied(x.o.Path)
+	case m.status == http.StatusRequestedRangeNotSatisfiable:
+		x.u.saysEmpty(x.o.Path)
 	case m.status == http.StatusNotModified && m.page == "":
 		x.u.claim(x.o, x.version, -1)
 	case m.hasBody():
@@ -70,11 +72,14 @@ func (x *exchange) sendHead(m *message) error {
 		x.note(m)
 		return x.trickle(head, m.pause)
 	}
+	if m.flood != "" {
+		if err := x.write(head[:len(head)-len("\r\n")]); err != nil {
+			return err
+		}
+		return x.flood(m.flood)
+	}
 	if err := x.write(head[:len(head)/2]); err != nil {
 		return err
-	}
-	if m.flood != "" {
-		return x.flood("\r\n" + m.flood)
 	}
 	return x.stop(m)
 }

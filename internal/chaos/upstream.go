@@ -156,6 +156,16 @@ func (u *Upstream) welcome() string {
 	return what
 }
 
+// Guess is the script's, as long as the upstream is not healed.
+func (u *Upstream) Guess(n int) string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.healed {
+		return ""
+	}
+	return u.s.Guess(n)
+}
+
 // reply returns what to do with the next request for a path.
 func (u *Upstream) reply(path string) Reply {
 	u.mu.Lock()
