@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 )
 
@@ -86,14 +87,14 @@ func startSoak(t *testing.T, a *archive, songs []song) *soak {
 		return fmt.Sprintf("tls %s %s\n%s\n}\n%s {\nbind 127.0.0.1\n%[3]s\n}\n%[5]s", cert, key, handler, plain.url, rough.site(disk))
 	}
 	c := newSecureChild(t, trust, fmt.Sprintf("GOMEMLIMIT=%d", soakLimit))
-	// clients of HTTP/3 leave connections open for 30s when they are told to go
-	c.options = "grace_period 10s\nservers " + strings.TrimPrefix(rough.url, "http://127.0.0.1") + " {\nprotocols h1 h2c\n}"
+	c.options = "servers " + strings.TrimPrefix(rough.url, "http://127.0.0.1") + " {\nprotocols h1 h2c\n}"
 	c.configure(t, site(0))
 	c.start(t)
-	quic := &http3.Transport{TLSClientConfig: trust, DisableCompression: true}
-	t.Cleanup(func() { must(t, quic.Close()) })
+	// connections that its client forgets when a reload ends them would stay for half a minute
+	h3 := &http3.Transport{TLSClientConfig: trust, DisableCompression: true, QUICConfig: &quic.Config{MaxIdleTimeout: 5 * time.Second}}
+	t.Cleanup(func() { must(t, h3.Close()) })
 	return &soak{
-		load:  newLoad(songs, plain, c.node, node{c.url, &http.Client{Transport: quic}}),
+		load:  newLoad(songs, plain, c.node, node{c.url, &http.Client{Transport: h3}}),
 		rough: rough, edge: c, site: site, archive: a, record: &record{began: time.Now()},
 	}
 }

@@ -181,9 +181,9 @@ func (c *child) wait(t *testing.T) error {
 		return err
 	case <-time.After(patience):
 		_ = edge.Signal(syscall.SIGABRT) // has Go log what all goroutines do
-		_ = <-c.ended
+		ended := <-c.ended
 		_, doing, _ := strings.Cut(c.log(t), "SIGABRT")
-		t.Fatalf("still not after %s: the edge ends. This is what it does:\n%s", patience, doing)
+		t.Fatalf("still not after %s: the edge ends (now with %v). This is what it does:\n%s", patience, ended, doing)
 		return nil
 	}
 }
