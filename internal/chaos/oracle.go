@@ -365,6 +365,9 @@ func (l *Ledger) checkUnsatisfied(a Answer) error {
 	if err != nil {
 		return errors.New("status 416 unasked")
 	}
+	if a.Header.Get("Content-Range") == "" && l.saidEmpty(a) { // the upstream has not said more
+		return nil
+	}
 	total, err := strconv.ParseInt(strings.TrimPrefix(a.Header.Get("Content-Range"), "bytes */"), 10, 64)
 	if err != nil {
 		return fmt.Errorf("Content-Range: %q", a.Header.Get("Content-Range"))
@@ -378,13 +381,13 @@ func (l *Ledger) checkUnsatisfied(a Answer) error {
 	return nil
 }
 
-// Sound judges a plain answer after all has been well for a while: it must be whole, and
-// not older than that. Where only the end of an answer shows that it is too large to be
-// kept, the first may be broken.
-func (l *Ledger) Sound(a Answer, first bool) error {
+// Sound judges a plain answer after all has been well for a while: it must be whole. Where
+// only its end shows that it is too large to be kept it may be broken, once, and is to be
+// asked for again.
+func (l *Ledger) Sound(a Answer) (again bool, err error) {
 	verdict, err := l.Check(a)
 	if err != nil {
-		return err
+		return false, err
 	}
 	there, endless := false, false
 	for _, path := range a.Visit.Paths {
@@ -393,14 +396,14 @@ func (l *Ledger) Sound(a Answer, first bool) error {
 		endless = endless || !o.Missing && o.Framing == "chunked"
 	}
 	switch {
-	case there && first && endless && verdict == Broken:
-		return nil
+	case there && endless && verdict == Broken:
+		return true, nil
 	case there && (a.Status != http.StatusOK || !a.Whole):
-		return fmt.Errorf("status %d and %d bytes of what is there", a.Status, len(a.Body))
+		return false, fmt.Errorf("status %d and %d bytes of what is there", a.Status, len(a.Body))
 	case !there && a.Status != http.StatusNotFound:
-		return fmt.Errorf("status %d of what is not there", a.Status)
+		return false, fmt.Errorf("status %d of what is not there", a.Status)
 	}
-	return nil
+	return false, nil
 }
 
 // Plain returns a visit that asks for a path's best alternative, and no more.

@@ -41,12 +41,20 @@ func (x *exchange) note(m *message) {
 		x.u.denied(x.o.Path)
 	case m.status == http.StatusRequestedRangeNotSatisfiable:
 		x.u.saysEmpty(x.o.Path)
+		if m.header.Get("Content-Range") != "" {
+			x.u.claim(x.o, x.version, x.size)
+		}
 	case m.status == http.StatusNotModified && m.page == "":
 		x.u.claim(x.o, x.version, -1)
 	case m.hasBody():
 		x.u.claim(x.o, x.version, x.size)
-		if m.stage == inBody && m.how == "closes" && !m.ends() {
-			x.u.claim(x.o, x.version, m.at) // where it ends is all that there is to tell
+		if m.how == "closes" && !m.ends() { // where it ends is all that there is to tell
+			switch m.stage {
+			case afterHeader:
+				x.u.claim(x.o, x.version, 0)
+			case inBody:
+				x.u.claim(x.o, x.version, m.at)
+			}
 		}
 	}
 }
