@@ -108,7 +108,7 @@ func FuzzDirectory(f *testing.F) {
 		}
 		files = append(damagedBy(script, files, data), stored{name, data})
 		for _, file := range files {
-			if file.name == filepath.Base(file.name) && filepath.IsLocal(file.name) && !strings.Contains(file.name, "\x00") && len(file.name) < 256 {
+			if file.name != "." && file.name == filepath.Base(file.name) && filepath.IsLocal(file.name) && !strings.Contains(file.name, "\x00") && len(file.name) < 256 {
 				must(t, os.WriteFile(filepath.Join(shardDir, file.name), file.data, 0o600))
 			}
 		}

@@ -109,6 +109,27 @@ func TestOrderOfUse(t *testing.T) {
 	}
 }
 
+// What was used when the clock was ahead does not stay longer for it.
+func TestOrderOfUseInTheFuture(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := openTest(t, dir, noLimit)
+	future := time.Now().AddDate(20, 0, 0)
+	for i, at := range []time.Time{time.Now().Add(-time.Hour), future.Add(time.Hour), time.Now(), future} {
+		o := fill(s, fmt.Sprint(i), false, 1, 10)
+		must(t, os.Chtimes(pathOf(o, 0), at, at))
+	}
+	s.Close()
+	s, _ = openTest(t, dir, noLimit)
+	for _, i := range []int{3, 1, 0, 2} {
+		s.Flush()
+		if got := oldest(s); got != fmt.Sprint(i) {
+			t.Errorf("%s is evicted next, want %d", got, i)
+		}
+		s.SetLimit(s.Stats().Bytes - 1)
+	}
+	s.check(t)
+}
+
 // oldest returns the meta data of the object that is to be evicted next.
 func oldest(s *Store) string {
 	s.mu.Lock()
