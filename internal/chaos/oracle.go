@@ -174,7 +174,7 @@ func (l *Ledger) checkReport(a Answer) error {
 		if said.Exists == nil || !*said.Exists && l.checkDenial(a) != nil && !l.saidEmpty(a) {
 			return fmt.Errorf("says %s", a.Body)
 		}
-		if said.Size > 0 && len(l.candidates(a, func(c claim) bool { return c.size == said.Size })) == 0 {
+		if said.Size > 0 && !l.claimed(a, said.Size) {
 			return fmt.Errorf("nobody has said that its size is %d", said.Size)
 		}
 	case "locate":
@@ -187,6 +187,21 @@ func (l *Ledger) checkReport(a Answer) error {
 		}
 	}
 	return nil
+}
+
+// claimed reports whether an upstream has ever claimed a size: who asks may join an older
+// question.
+func (l *Ledger) claimed(a Answer, size int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, path := range a.Visit.Paths {
+		for c := range l.claims[path] {
+			if c.size == size {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // saidEmpty reports whether an upstream has said that what is asked for has no bytes, as
@@ -251,6 +266,9 @@ func (l *Ledger) tooOld(a Answer, o Object, version int) error {
 // checkAsset checks an answer that is of a track or a cover.
 func (l *Ledger) checkAsset(a Answer) error {
 	anyOf := func(claim) bool { return true }
+	if err := a.checkType(); err != nil {
+		return err
+	}
 	switch a.Status {
 	case http.StatusOK:
 		return l.checkWhole(a)
@@ -276,8 +294,21 @@ func (l *Ledger) checkAsset(a Answer) error {
 	return nil
 }
 
+// checkType checks that what is of an object has a type that an object may have.
+func (a Answer) checkType() error {
+	mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	top, _, _ := strings.Cut(mediaType, "/")
+	if slices.Contains([]string{"", "audio", "image"}, top) || mediaType == "multipart/byteranges" || mediaType == "application/octet-stream" {
+		return nil
+	}
+	return fmt.Errorf("Content-Type: %q", a.Header.Get("Content-Type"))
+}
+
 // checkWhole checks an answer with all of an object.
 func (l *Ledger) checkWhole(a Answer) error {
+	if a.Header.Get("Content-Length") == "0" && a.Visit.Method == http.MethodHead && l.saidEmpty(a) {
+		return nil
+	}
 	size := int64(-1)
 	if length := a.Header.Get("Content-Length"); length != "" {
 		var err error
