@@ -413,21 +413,16 @@ func (l *Ledger) checkUnsatisfied(a Answer) error {
 }
 
 // Sound judges a plain answer after all has been well for a while: it must be whole. Where
-// only its end shows that it is too large to be kept it may be broken, once, and is to be
-// asked for again.
+// an edge can learn only on the way that what it has is not what there is, an answer may be
+// broken, once, and is to be asked for again.
 func (l *Ledger) Sound(a Answer) (again bool, err error) {
 	verdict, err := l.Check(a)
 	if err != nil {
 		return false, err
 	}
-	there, endless := false, false
-	for _, path := range a.Visit.Paths {
-		o := l.s.Object(path)
-		there = there || !o.Missing
-		endless = endless || !o.Missing && o.Framing == "chunked"
-	}
+	there := slices.ContainsFunc(a.Visit.Paths, func(path string) bool { return !l.s.Object(path).Missing })
 	switch {
-	case there && endless && verdict == Broken:
+	case there && verdict == Broken && slices.ContainsFunc(a.Visit.Paths, l.surprises):
 		return true, nil
 	case there && (a.Status != http.StatusOK || !a.Whole):
 		return false, fmt.Errorf("status %d and %d bytes of what is there", a.Status, len(a.Body))
@@ -435,6 +430,23 @@ func (l *Ledger) Sound(a Answer) (again bool, err error) {
 		return false, fmt.Errorf("status %d of what is not there", a.Status)
 	}
 	return false, nil
+}
+
+// surprises reports whether what is at a path can be other than an edge had to think: it
+// does not say how large it is, has lied about that, or has changed.
+func (l *Ledger) surprises(path string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	o := l.s.Object(path)
+	if o.Framing == "chunked" || l.versions[path] > 0 {
+		return true
+	}
+	for c := range l.claims[path] {
+		if c.size != o.SizeOf(c.version) {
+			return true
+		}
+	}
+	return false
 }
 
 // Plain returns a visit that asks for a path's best alternative, and no more.
