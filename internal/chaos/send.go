@@ -11,6 +11,7 @@ import (
 // send sends a message, as far as it goes, and notes what is claimed by it. An error
 // says that the connection is not used any more.
 func (x *exchange) send(m *message) error {
+	x.held = m.after != "" && !m.close && !x.r.Close // so that it comes together with the end of what is before it
 	if err := x.sendHead(m); err != nil {
 		return err
 	}
@@ -31,7 +32,11 @@ func (x *exchange) send(m *message) error {
 	if m.close || x.r.Close {
 		return errEnd
 	}
-	return x.write([]byte(m.after))
+	if m.after == "" {
+		return nil
+	}
+	x.held = false
+	return x.write(append(x.gathered, m.after...))
 }
 
 // note notes in the ledger what a message claims.
@@ -191,6 +196,10 @@ func (x *exchange) trickle(b []byte, pause time.Duration) error {
 
 func (x *exchange) write(b []byte) error {
 	if len(b) == 0 {
+		return nil
+	}
+	if x.held {
+		x.gathered = append(x.gathered, b...)
 		return nil
 	}
 	_, err := x.c.Write(b)
