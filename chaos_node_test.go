@@ -93,7 +93,7 @@ func chaosDir(t *testing.T) string {
 	if _, err := os.Stat(mem); err != nil {
 		return t.TempDir()
 	}
-	dir, err := os.MkdirTemp(mem, "voyo-chaos-") //nolint:usetesting // that one is on a disk
+	dir, err := os.MkdirTemp(mem, "voyo-chaos-")
 	if err != nil {
 		t.Fatal(err)
 	}

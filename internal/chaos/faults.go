@@ -113,7 +113,7 @@ func lengths() []fault {
 			return set(func(int64) []string { return []string{strconv.FormatInt(short, 10)} })(x, m)
 		}},
 		{"length negative", set(func(int64) []string { return []string{"-1"} })},
-		{"two lengths", set(func(n int64) []string { return []string{strconv.FormatInt(n, 10), strconv.FormatInt(n+1, 10)} })},
+		{"two lengths", set(func(n int64) []string { return []string{fmt.Sprint(n), fmt.Sprint(n + 1)} })},
 		{"length garbage", set(func(int64) []string { return []string{"0x10, many"} })},
 		{"length and chunked", func(_ *exchange, m *message) bool {
 			if !m.hasBody() || len(m.header["Content-Length"]) == 0 {
@@ -242,8 +242,9 @@ func headers() []fault {
 	return []fault{
 		{"Set-Cookie", set("Set-Cookie", "session="+Secret)},
 		{"junk fields", func(_ *exchange, m *message) bool {
-			m.lines = append(m.lines, "X-Powered-By: "+Secret, "Access-Control-Allow-Origin: *", "Cache-Status: "+Secret+"; hit", "Content-Disposition: attachment",
-				"Content-Security-Policy: none", "Strict-Transport-Security: max-age=1", "Alt-Svc: h3=\""+Secret+"\"", "Refresh: 0; url=//"+Secret)
+			m.lines = append(m.lines, "X-Powered-By: "+Secret, "Access-Control-Allow-Origin: *", "Cache-Status: "+Secret+"; hit",
+				"Content-Disposition: attachment", "Content-Security-Policy: none", "Strict-Transport-Security: max-age=1",
+				"Alt-Svc: h3=\""+Secret+"\"", "Refresh: 0; url=//"+Secret)
 			return true
 		}},
 		{"bad field", func(_ *exchange, m *message) bool {
@@ -322,7 +323,8 @@ func redirects() []fault {
 		{"redirect loop", to(func(x *exchange) string { return x.u.elsewhere() + x.o.Path + "?hops=1000" })},
 		{"redirect to inside", to(func(x *exchange) string { return places[int(x.reply.At*1000)%len(places)] + x.o.Path })},
 		{"redirect to another scheme", to(func(x *exchange) string {
-			return []string{"file:///etc/passwd", "ftp://cdn.example/x", "gopher://cdn.example/x", "//", "http://", "javascript:alert(1)"}[x.reply.Times%6]
+			schemes := []string{"file:///etc/passwd", "ftp://cdn.example/x", "gopher://cdn.example/x", "//", "http://", "javascript:alert(1)"}
+			return schemes[x.reply.Times%6]
 		})},
 		{"redirect to nowhere", func(x *exchange, m *message) bool {
 			to(func(*exchange) string { return "" })(x, m)

@@ -22,10 +22,10 @@ func (x *exchange) send(m *message) error {
 	if err := x.sendBody(m); err != nil {
 		return err
 	}
-	switch {
-	case m.how == "changes":
+	switch m.how {
+	case "changes":
 		x.u.Change(x.o.Path)
-	case m.how == "resets":
+	case "resets":
 		Reset(x.c)
 		return errEnd
 	}
@@ -105,37 +105,41 @@ func (x *exchange) sendBody(m *message) error {
 	if !m.hasBody() {
 		return nil
 	}
-	most := m.n
+	most, trickles := m.n, m.stage == inBody && m.how == "trickles"
 	if most < 0 {
 		most = floodMost
 	}
-	step := int64(chunkMost)
-	if m.stage == inBody && m.how == "trickles" {
-		step = m.n/6 + 1
+	if m.stage == inBody && !trickles {
+		most = m.at
 	}
 	for sent := int64(0); sent < most; {
-		n := min(step, most-sent)
-		if m.stage == inBody && m.how != "trickles" {
-			if n = min(n, m.at-sent); n == 0 {
-				return x.stop(m)
-			}
-		}
+		n := min(m.step(), most-sent)
 		if err := x.writePart(m, Body(x.o.Path, x.version, m.off+sent, n)); err != nil {
 			return err
 		}
 		sent += n
 		x.note(m)
-		if m.stage == inBody && m.how == "trickles" && !x.u.pause(m.pause) {
+		if trickles && !x.u.pause(m.pause) {
 			return errEnd
 		}
 	}
-	if m.n < 0 {
+	switch {
+	case m.stage == inBody && !trickles:
+		return x.stop(m)
+	case m.n < 0:
 		return x.hang()
-	}
-	if m.chunked {
+	case m.chunked:
 		return x.write([]byte(m.tail))
 	}
 	return nil
+}
+
+// step is how many bytes of the body are sent at a time.
+func (m *message) step() int64 {
+	if m.stage == inBody && m.how == "trickles" {
+		return m.n/6 + 1
+	}
+	return chunkMost
 }
 
 // writePart writes some of the body, as a chunk if it is one of chunks.
