@@ -29,7 +29,7 @@ func Fill(b []byte, path string, version int, off int64) {
 	for n := 0; n < len(b); {
 		binary.LittleEndian.PutUint64(word[:], mix(key+at/8*golden))
 		written := copy(b[n:], word[at%8:])
-		n, at = n+written, at+uint64(written)
+		n, at = n+written, at+uint64(written) //nolint:gosec // as above
 	}
 	if strings.HasSuffix(path, ".png") && off < int64(len(pngSignature)) {
 		copy(b, pngSignature[off:])

@@ -157,7 +157,9 @@ func ranges() []fault {
 	return []fault{
 		{"range from elsewhere", lie(func(off, n, size int64) string { return fmt.Sprintf("bytes %d-%d/%d", off+1, off+n, size) })},
 		{"range too large", more(99, func(off, n, size int64) string { return fmt.Sprintf("bytes %d-%d/%d", off, off+n+9, size) })},
-		{"range of another total", more(4321, func(off, n, size int64) string { return fmt.Sprintf("bytes %d-%d/%d", off, off+n-1, size) })},
+		{"range of another total", more(4321, func(off, n, size int64) string {
+			return fmt.Sprintf("bytes %d-%d/%d", off, off+n-1, size)
+		})},
 		{"range beyond its total", lie(func(off, n, _ int64) string { return fmt.Sprintf("bytes %d-%d/%d", off, off+n-1, off+n-2) })},
 		{"range of another unit", lie(func(off, n, size int64) string { return fmt.Sprintf("seconds %d-%d/%d", off, off+n-1, size) })},
 		{"range of unknown total", lie(func(off, n, _ int64) string { return fmt.Sprintf("bytes %d-%d/*", off, off+n-1) })},
@@ -323,8 +325,10 @@ func redirects() []fault {
 		{"redirect loop", to(func(x *exchange) string { return x.u.elsewhere() + x.o.Path + "?hops=1000" })},
 		{"redirect to inside", to(func(x *exchange) string { return places[int(x.reply.At*1000)%len(places)] + x.o.Path })},
 		{"redirect to another scheme", to(func(x *exchange) string {
-			schemes := []string{"file:///etc/passwd", "ftp://cdn.example/x", "gopher://cdn.example/x", "//", "http://", "javascript:alert(1)"}
-			return schemes[x.reply.Times%6]
+			targets := []string{
+				"file:///etc/passwd", "ftp://cdn.example/x", "gopher://cdn.example/x", "//", "http://", "javascript:alert(1)",
+			}
+			return targets[x.reply.Times%6]
 		})},
 		{"redirect to nowhere", func(x *exchange, m *message) bool {
 			to(func(*exchange) string { return "" })(x, m)
