@@ -82,7 +82,7 @@ func runChaos(t *testing.T, seeds []uint64) *chaosSum {
 			t.Run("", func(t *testing.T) {
 				t.Parallel()
 				for i := next.Add(1) - 1; int(i) < len(seeds) && sum.failed.Load() < 5; i = next.Add(1) - 1 {
-					runChaosSeed(t, seeds[i], sum)
+					t.Run(strconv.FormatUint(seeds[i], 10), func(t *testing.T) { runChaosSeed(t, seeds[i], sum) })
 				}
 			})
 		}

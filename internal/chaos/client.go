@@ -29,7 +29,6 @@ type Answer struct {
 	Visit  Visit
 	Since  Moment // before it was asked for
 	Status int    // 0: there is none
-	Proto  string
 	Header http.Header
 	Body   []byte
 	Whole  bool  // it has ended as it says that it would
@@ -129,16 +128,13 @@ func (c Client) receive(ctx context.Context, conn net.Conn, in *bufio.Reader, a 
 		a.Err = err
 		return
 	}
-	a.take(resp)
+	defer resp.Body.Close()
+	a.Status, a.Header = resp.StatusCode, resp.Header
 	a.Marked = resp.ContentLength >= 0 || len(resp.TransferEncoding) > 0
 	c.read(ctx, resp.Body, a)
 	if a.Visit.Manner == "resets in the body" && a.Left {
 		Reset(conn)
 	}
-}
-
-func (a *Answer) take(resp *http.Response) {
-	a.Status, a.Header, a.Proto = resp.StatusCode, resp.Header, resp.Proto
 }
 
 // read reads the body in the visit's manner.
@@ -197,7 +193,7 @@ func (c Client) visit2(ctx context.Context, v Visit, now func() Moment) (a Answe
 		return a
 	}
 	defer resp.Body.Close()
-	a.take(resp)
+	a.Status, a.Header = resp.StatusCode, resp.Header
 	c.read(ctx, resp.Body, &a)
 	return a
 }

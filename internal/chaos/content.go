@@ -11,6 +11,7 @@
 package chaos
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/fnv"
 	"strings"
@@ -22,17 +23,13 @@ const pngSignature = "\x89PNG\r\n\x1a\n"
 // Fill fills b with the bytes from off on of a version of what is at the path. They
 // follow from these alone, so that none need be stored to be compared.
 func Fill(b []byte, path string, version int, off int64) {
-	key := mix(hash(path) + uint64(version)*golden)
+	key := mix(hash(path) + uint64(version)*golden) //nolint:gosec // no version is negative, nor any offset
+	at := uint64(off)                               //nolint:gosec // as above
 	var word [8]byte
 	for n := 0; n < len(b); {
-		at := off + int64(n)
-		if at%8 == 0 && len(b)-n >= 8 {
-			binary.LittleEndian.PutUint64(b[n:], mix(key+uint64(at/8)*golden))
-			n += 8
-			continue
-		}
-		binary.LittleEndian.PutUint64(word[:], mix(key+uint64(at/8)*golden))
-		n += copy(b[n:], word[at%8:])
+		binary.LittleEndian.PutUint64(word[:], mix(key+at/8*golden))
+		written := copy(b[n:], word[at%8:])
+		n, at = n+written, at+uint64(written) //nolint:gosec // as above
 	}
 	if strings.HasSuffix(path, ".png") && off < int64(len(pngSignature)) {
 		copy(b, pngSignature[off:])
@@ -54,7 +51,7 @@ func differs(got []byte, path string, version int, off int64) int {
 		part := got[n:min(n+len(block), len(got))]
 		want := block[:len(part)]
 		Fill(want, path, version, off+int64(n))
-		if string(part) == string(want) {
+		if bytes.Equal(part, want) {
 			continue
 		}
 		for i := range part {

@@ -113,7 +113,7 @@ func lengths() []fault {
 			return set(func(int64) []string { return []string{strconv.FormatInt(short, 10)} })(x, m)
 		}},
 		{"length negative", set(func(int64) []string { return []string{"-1"} })},
-		{"two lengths", set(func(n int64) []string { return []string{strconv.FormatInt(n, 10), strconv.FormatInt(n+1, 10)} })},
+		{"two lengths", set(func(n int64) []string { return []string{fmt.Sprint(n), fmt.Sprint(n + 1)} })},
 		{"length garbage", set(func(int64) []string { return []string{"0x10, many"} })},
 		{"length and chunked", func(_ *exchange, m *message) bool {
 			if !m.hasBody() || len(m.header["Content-Length"]) == 0 {
@@ -157,7 +157,9 @@ func ranges() []fault {
 	return []fault{
 		{"range from elsewhere", lie(func(off, n, size int64) string { return fmt.Sprintf("bytes %d-%d/%d", off+1, off+n, size) })},
 		{"range too large", more(99, func(off, n, size int64) string { return fmt.Sprintf("bytes %d-%d/%d", off, off+n+9, size) })},
-		{"range of another total", more(4321, func(off, n, size int64) string { return fmt.Sprintf("bytes %d-%d/%d", off, off+n-1, size) })},
+		{"range of another total", more(4321, func(off, n, size int64) string {
+			return fmt.Sprintf("bytes %d-%d/%d", off, off+n-1, size)
+		})},
 		{"range beyond its total", lie(func(off, n, _ int64) string { return fmt.Sprintf("bytes %d-%d/%d", off, off+n-1, off+n-2) })},
 		{"range of another unit", lie(func(off, n, size int64) string { return fmt.Sprintf("seconds %d-%d/%d", off, off+n-1, size) })},
 		{"range of unknown total", lie(func(off, n, _ int64) string { return fmt.Sprintf("bytes %d-%d/*", off, off+n-1) })},
@@ -242,8 +244,9 @@ func headers() []fault {
 	return []fault{
 		{"Set-Cookie", set("Set-Cookie", "session="+Secret)},
 		{"junk fields", func(_ *exchange, m *message) bool {
-			m.lines = append(m.lines, "X-Powered-By: "+Secret, "Access-Control-Allow-Origin: *", "Cache-Status: "+Secret+"; hit", "Content-Disposition: attachment",
-				"Content-Security-Policy: none", "Strict-Transport-Security: max-age=1", "Alt-Svc: h3=\""+Secret+"\"", "Refresh: 0; url=//"+Secret)
+			m.lines = append(m.lines, "X-Powered-By: "+Secret, "Access-Control-Allow-Origin: *", "Cache-Status: "+Secret+"; hit",
+				"Content-Disposition: attachment", "Content-Security-Policy: none", "Strict-Transport-Security: max-age=1",
+				"Alt-Svc: h3=\""+Secret+"\"", "Refresh: 0; url=//"+Secret)
 			return true
 		}},
 		{"bad field", func(_ *exchange, m *message) bool {
@@ -322,7 +325,10 @@ func redirects() []fault {
 		{"redirect loop", to(func(x *exchange) string { return x.u.elsewhere() + x.o.Path + "?hops=1000" })},
 		{"redirect to inside", to(func(x *exchange) string { return places[int(x.reply.At*1000)%len(places)] + x.o.Path })},
 		{"redirect to another scheme", to(func(x *exchange) string {
-			return []string{"file:///etc/passwd", "ftp://cdn.example/x", "gopher://cdn.example/x", "//", "http://", "javascript:alert(1)"}[x.reply.Times%6]
+			targets := []string{
+				"file:///etc/passwd", "ftp://cdn.example/x", "gopher://cdn.example/x", "//", "http://", "javascript:alert(1)",
+			}
+			return targets[x.reply.Times%6]
 		})},
 		{"redirect to nowhere", func(x *exchange, m *message) bool {
 			to(func(*exchange) string { return "" })(x, m)

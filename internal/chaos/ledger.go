@@ -34,8 +34,9 @@ type claim struct {
 
 func newLedger(s Script) *Ledger {
 	return &Ledger{
-		s: s, versions: make(map[string]int), floors: make(map[string]int), claims: make(map[string]map[claim]bool),
-		said: make(map[string]map[int]time.Time), denials: make(map[string]time.Time), empty: make(map[string]bool), counts: make(map[string]int),
+		s: s, versions: make(map[string]int), floors: make(map[string]int),
+		claims: make(map[string]map[claim]bool), said: make(map[string]map[int]time.Time),
+		denials: make(map[string]time.Time), empty: make(map[string]bool), counts: make(map[string]int),
 	}
 }
 

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"maps"
 	"net"
 	"os"
 	"sync"
@@ -47,7 +48,7 @@ func (n *Network) DialContext(ctx context.Context, _, addr string) (net.Conn, er
 	l := n.listeners[addr]
 	n.dialed[addr]++
 	n.port++
-	from := &net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(1+n.port%250)), Port: 1024 + n.port}
+	from := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1024 + n.port}
 	n.mu.Unlock()
 	if l == nil || n.Refuse != nil && n.Refuse(addr) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
@@ -71,11 +72,7 @@ func (n *Network) DialContext(ctx context.Context, _, addr string) (net.Conn, er
 func (n *Network) Dialed() map[string]int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	dialed := make(map[string]int, len(n.dialed))
-	for addr, times := range n.dialed {
-		dialed[addr] = times
-	}
-	return dialed
+	return maps.Clone(n.dialed)
 }
 
 // Open returns how many ends of connections were not closed.

@@ -39,9 +39,10 @@ func (s Script) Object(path string) Object {
 	r := draw(s.Seed, "object", path)
 	const slice = 16 << 10
 	o := Object{
-		Path:      path,
-		Missing:   r.IntN(8) == 0,
-		Size:      pick(r, 0, 1, 700, slice-1, slice, slice+1, 2*slice, 3*slice+r.Int64N(slice), 9*slice+r.Int64N(9*slice), 65536*2+r.Int64N(slice)),
+		Path:    path,
+		Missing: r.IntN(8) == 0,
+		Size: pick(r, 0, 1, 700, slice-1, slice, slice+1, 2*slice,
+			3*slice+r.Int64N(slice), 9*slice+r.Int64N(9*slice), 65536*2+r.Int64N(slice)),
 		Validator: pick(r, "etag", "etag", "etag", "both", "weak", "date", "none"),
 		Ranges:    r.IntN(8) > 0,
 		Framing:   pick(r, "length", "length", "length", "length", "chunked", "close"),
@@ -58,7 +59,8 @@ func (o Object) String() string {
 	if o.Missing {
 		return o.Path + ": missing"
 	}
-	return fmt.Sprintf("%s: %d bytes, validator %s, Cache-Control %q, ranges %t, %s", o.Path, o.Size, o.Validator, o.Control, o.Ranges, o.Framing)
+	return fmt.Sprintf("%s: %d bytes, validator %s, Cache-Control %q, ranges %t, %s",
+		o.Path, o.Size, o.Validator, o.Control, o.Ranges, o.Framing)
 }
 
 // SizeOf returns the size of a version. Some versions have the same.

@@ -28,7 +28,7 @@ func quiet(t *testing.T) (Script, Object) {
 func TestContent(t *testing.T) {
 	for _, path := range []string{"/audio/x/128.opus", "/art/x/default.png"} {
 		all := Body(path, 3, 0, 10_000)
-		for off := int64(0); off < 100; off++ {
+		for off := range int64(100) {
 			for _, n := range []int64{0, 1, 7, 8, 9, 5000} {
 				if !bytes.Equal(Body(path, 3, off, n), all[off:off+n]) {
 					t.Fatalf("%s: %d bytes from %d on are others", path, n, off)
@@ -109,7 +109,7 @@ func TestCheckSeesThrough(t *testing.T) {
 			"a refusal in HTML":   func() Answer { a := refusal(); a.Body = []byte("<html>"); return a },
 			"a kept refusal":      func() Answer { a := refusal(); a.Header.Del("Cache-Control"); return a },
 			"an unfounded 404":    func() Answer { a := refusal(); a.Status = 404; return a },
-			"no end":              func() Answer { a := right(); a.Err = fail("read", errTimeout{}); return a },
+			"no end":              func() Answer { a := right(); a.Err = fail("read", timeoutError{}); return a },
 			"a purged version": func() Answer {
 				a := right()
 				a.Since.floors[o.Path] = 2
@@ -128,9 +128,9 @@ func TestCheckSeesThrough(t *testing.T) {
 	})
 }
 
-// errTimeout is an error of a deadline.
-type errTimeout struct{}
+// timeoutError is that of a deadline.
+type timeoutError struct{}
 
-func (errTimeout) Error() string   { return "timeout" }
-func (errTimeout) Timeout() bool   { return true }
-func (errTimeout) Temporary() bool { return true }
+func (timeoutError) Error() string   { return "timeout" }
+func (timeoutError) Timeout() bool   { return true }
+func (timeoutError) Temporary() bool { return true }

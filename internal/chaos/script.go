@@ -45,7 +45,9 @@ type Event struct {
 }
 
 // Events are all that may happen to a node.
-var Events = []string{"change", "purge", "purge all", "purge with change", "reload", "failed reload", "limits", "disk fails", "disk is lost"}
+var Events = []string{
+	"change", "purge", "purge all", "purge with change", "reload", "failed reload", "limits", "disk fails", "disk is lost",
+}
 
 const (
 	trackCount  = 3

@@ -11,6 +11,7 @@ import (
 // send sends a message, as far as it goes, and notes what is claimed by it. An error
 // says that the connection is not used any more.
 func (x *exchange) send(m *message) error {
+	x.held = m.after != "" && !m.close && !x.r.Close // so that it comes together with the end of what is before it
 	if err := x.sendHead(m); err != nil {
 		return err
 	}
@@ -21,17 +22,21 @@ func (x *exchange) send(m *message) error {
 	if err := x.sendBody(m); err != nil {
 		return err
 	}
-	switch {
-	case m.how == "changes":
+	switch m.how {
+	case "changes":
 		x.u.Change(x.o.Path)
-	case m.how == "resets":
+	case "resets":
 		Reset(x.c)
 		return errEnd
 	}
 	if m.close || x.r.Close {
 		return errEnd
 	}
-	return x.write([]byte(m.after))
+	if m.after == "" {
+		return nil
+	}
+	x.held = false
+	return x.write(append(x.gathered, m.after...))
 }
 
 // note notes in the ledger what a message claims.
@@ -100,37 +105,41 @@ func (x *exchange) sendBody(m *message) error {
 	if !m.hasBody() {
 		return nil
 	}
-	most := m.n
+	most, trickles := m.n, m.stage == inBody && m.how == "trickles"
 	if most < 0 {
 		most = floodMost
 	}
-	step := int64(chunkMost)
-	if m.stage == inBody && m.how == "trickles" {
-		step = m.n/6 + 1
+	if m.stage == inBody && !trickles {
+		most = m.at
 	}
 	for sent := int64(0); sent < most; {
-		n := min(step, most-sent)
-		if m.stage == inBody && m.how != "trickles" {
-			if n = min(n, m.at-sent); n == 0 {
-				return x.stop(m)
-			}
-		}
+		n := min(m.step(), most-sent)
 		if err := x.writePart(m, Body(x.o.Path, x.version, m.off+sent, n)); err != nil {
 			return err
 		}
 		sent += n
 		x.note(m)
-		if m.stage == inBody && m.how == "trickles" && !x.u.pause(m.pause) {
+		if trickles && !x.u.pause(m.pause) {
 			return errEnd
 		}
 	}
-	if m.n < 0 {
+	switch {
+	case m.stage == inBody && !trickles:
+		return x.stop(m)
+	case m.n < 0:
 		return x.hang()
-	}
-	if m.chunked {
+	case m.chunked:
 		return x.write([]byte(m.tail))
 	}
 	return nil
+}
+
+// step is how many bytes of the body are sent at a time.
+func (m *message) step() int64 {
+	if m.stage == inBody && m.how == "trickles" {
+		return m.n/6 + 1
+	}
+	return chunkMost
 }
 
 // writePart writes some of the body, as a chunk if it is one of chunks.
@@ -191,6 +200,10 @@ func (x *exchange) trickle(b []byte, pause time.Duration) error {
 
 func (x *exchange) write(b []byte) error {
 	if len(b) == 0 {
+		return nil
+	}
+	if x.held {
+		x.gathered = append(x.gathered, b...)
 		return nil
 	}
 	_, err := x.c.Write(b)

@@ -238,6 +238,9 @@ type exchange struct {
 	reply   Reply
 	version int
 	size    int64 // as is claimed
+
+	held     bool // what is written is gathered first
+	gathered []byte
 }
 
 // answer answers a request as the script has it.

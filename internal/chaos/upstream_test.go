@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 
 // fetch asks an upstream for a path, and reads to the end of what there is, within
 // reason.
-func fetch(t *testing.T, u *Upstream, n *Network, path string, header http.Header) (*http.Response, []byte, error) {
+func fetch(t *testing.T, n *Network, path string, header http.Header) (*http.Response, []byte, error) {
 	t.Helper()
 	rt := &http.Transport{DialContext: n.DialContext, DisableCompression: true}
 	defer rt.CloseIdleConnections()
@@ -69,15 +69,15 @@ func TestUpstream(t *testing.T) {
 		o.Ranges = true
 		u, n := serve(t, s)
 		size := o.SizeOf(0)
-		resp, body, err := fetch(t, u, n, o.Path, nil)
+		resp, body, err := fetch(t, n, o.Path, nil)
 		if err != nil || resp.StatusCode != http.StatusOK || !bytes.Equal(body, Body(o.Path, 0, 0, size)) {
 			t.Errorf("got %v, %d bytes, %v", resp, len(body), err)
 		}
 		u.Change(o.Path)
-		if resp, body, err = fetch(t, u, n, o.Path, nil); err != nil || !bytes.Equal(body, Body(o.Path, 1, 0, o.SizeOf(1))) {
+		if resp, body, err = fetch(t, n, o.Path, nil); err != nil || !bytes.Equal(body, Body(o.Path, 1, 0, o.SizeOf(1))) {
 			t.Errorf("got %v, %d bytes, %v of the new version", resp, len(body), err)
 		}
-		resp, _, err = fetch(t, u, n, o.Path, http.Header{"If-None-Match": {o.Tag(1)}})
+		resp, _, err = fetch(t, n, o.Path, http.Header{"If-None-Match": {o.Tag(1)}})
 		if err != nil || resp.StatusCode != http.StatusNotModified {
 			t.Errorf("got %v, %v to a condition", resp, err)
 		}
@@ -95,7 +95,7 @@ func TestFaults(t *testing.T) {
 			u, n := serve(t, s)
 			for range 8 {
 				for _, header := range []http.Header{nil, {"Range": {"bytes=1000-50000"}}} {
-					_, _, _ = fetch(t, u, n, o.Path, header)
+					_, _, _ = fetch(t, n, o.Path, header)
 				}
 			}
 			if u.Counts()[f.name] == 0 {

@@ -28,21 +28,23 @@ type Visit struct {
 }
 
 func (v Visit) String() string {
-	text := fmt.Sprintf("at %s %s %s HTTP/%s, %s", v.At, v.Method, v.Target, v.Proto, v.Manner)
+	var b strings.Builder
+	fmt.Fprintf(&b, "at %s %s %s HTTP/%s, %s", v.At, v.Method, v.Target, v.Proto, v.Manner)
 	if strings.HasSuffix(v.Manner, "in the body") {
-		text += fmt.Sprintf(" after %d bytes", v.After)
+		fmt.Fprintf(&b, " after %d bytes", v.After)
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.Header)) {
 		value := v.Header.Get(name)
-		text += fmt.Sprintf(", %s: %s", name, value[:min(len(value), 80)])
+		fmt.Fprintf(&b, ", %s: %s", name, value[:min(len(value), 80)])
 	}
-	return text
+	return b.String()
 }
 
 // Manners are all that clients do. The last ones are for HTTP/1.
 var Manners = []string{
 	"reads", "reads slowly", "leaves before the answer", "leaves in the body", "resets in the body", "leaves soon",
-	"asks again", "asks twice at once", "says no more", "is slow to ask", "asks without HTTP", "has a huge header", "has a bad field", "has a bad length",
+	"asks again", "asks twice at once", "says no more", "is slow to ask", "asks without HTTP",
+	"has a huge header", "has a bad field", "has a bad length",
 }
 
 const mannersOfAll = 6
@@ -57,8 +59,9 @@ func (s Script) Visit(n int) Visit { return s.drawVisit(draw(s.Seed, "visit", fm
 func (s Script) drawVisit(r *rand.Rand) Visit {
 	id := s.Tracks[r.IntN(len(s.Tracks))]
 	v := Visit{
-		At:     drawMoment(r),
-		What:   pick(r, "stream", "stream", "stream", "stream", "stream", "cover", "cover", "cover", "exists", "locate", "prefetch", "nonsense"),
+		At: drawMoment(r),
+		What: pick(r, "stream", "stream", "stream", "stream", "stream", "cover", "cover", "cover",
+			"exists", "locate", "prefetch", "nonsense"),
 		Method: pick(r, "GET", "GET", "GET", "GET", "GET", "GET", "HEAD", "HEAD", "OPTIONS", "POST"),
 		Proto:  pick(r, "1.0", "1.1", "1.1", "1.1", "2", "2"),
 		Header: make(http.Header),
@@ -71,37 +74,40 @@ func (s Script) drawVisit(r *rand.Rand) Visit {
 			v.Manner = pick(r, Manners...)
 		}
 	}
-	if v.Manner == "asks twice at once" && v.Method == "POST" {
-		v.Method = "GET"
+	if v.Manner == "asks twice at once" && v.Method == http.MethodPost {
+		v.Method = http.MethodGet
 	}
-	v.aim(r, id)
+	v.Paths, v.Target = aim(r, v.What, id)
 	s.drawHeader(r, &v)
 	return v
 }
 
 // aim draws what is asked for of a track.
-func (v *Visit) aim(r *rand.Rand, id string) {
-	paths := pathsOf(id)
-	v.Paths = paths[:2]
+func aim(r *rand.Rand, what, id string) (paths []string, target string) {
+	paths = pathsOf(id)
 	quality := pick(r, "", "?quality=high", "?quality=low", "?quality=medium")
-	switch v.What {
+	switch what {
 	case "stream":
-		v.Target = pick(r, "/cdn/stream/"+id+quality, "/cdn/stream/"+id, "/audio/"+id+"?q=low", "/proxy?v="+id)
+		target = pick(r, "/cdn/stream/"+id+quality, "/cdn/stream/"+id, "/audio/"+id+"?q=low", "/proxy?v="+id)
 	case "cover":
 		image := r.IntN(4)
-		v.Paths = paths[2+image:]
-		v.Target = "/cdn/art/" + id + "?quality=" + []string{"max", "high", "medium", "default"}[image]
+		return paths[2+image:], "/cdn/art/" + id + "?quality=" + covers[image]
 	case "exists":
-		v.Target = "/exists/" + id
+		target = "/exists/" + id
 	case "locate":
-		v.Target = "/stream?v=" + id
+		target = "/stream?v=" + id
 	case "prefetch":
-		v.Target = "/prefetch?v=" + id
+		target = "/prefetch?v=" + id
 	default:
-		v.Target = pick(r, "/cdn/stream/"+id+"x", "/cdn/stream/", "/cdn/stream/..%2f..%2fetc", "/cdn/art/"+id+"%00", "/proxy?v="+url.QueryEscape("http://10.0.0.7/"),
-			"/cdn/stream/"+id+"/x", "/exists/vyo_"+id, "/thumbnail", "/prefetch?v=", "/cdn/stream/vyo_"+strings.Repeat("A", 5000))
+		target = pick(r, "/cdn/stream/"+id+"x", "/cdn/stream/", "/cdn/stream/..%2f..%2fetc", "/cdn/art/"+id+"%00",
+			"/proxy?v="+url.QueryEscape("http://10.0.0.7/"), "/cdn/stream/"+id+"/x", "/exists/vyo_"+id, "/thumbnail", "/prefetch?v=",
+			"/cdn/stream/vyo_"+strings.Repeat("A", 5000))
 	}
+	return paths[:2], target
 }
+
+// covers are the sizes of covers, in clients' words.
+var covers = []string{"max", "high", "medium", "default"}
 
 // drawHeader draws the fields that a request has.
 func (s Script) drawHeader(r *rand.Rand, v *Visit) {
@@ -128,7 +134,8 @@ func (s Script) drawHeader(r *rand.Rand, v *Visit) {
 		v.Header.Set("If-None-Match", pick(r, tag, "W/"+tag, `"x", `+tag, `"x"`, "*", "nonsense"))
 	}
 	if r.IntN(16) == 0 {
-		v.Header.Set(pick(r, "If-Modified-Since", "If-Unmodified-Since"), epoch.Add(pick(r, -time.Hour, 0, time.Hour)).Format(http.TimeFormat))
+		name := pick(r, "If-Modified-Since", "If-Unmodified-Since")
+		v.Header.Set(name, epoch.Add(pick(r, -time.Hour, 0, time.Hour)).Format(http.TimeFormat))
 	}
 	if r.IntN(16) == 0 {
 		v.Header.Set("If-Match", pick(r, tag, `"x"`, "*"))
@@ -143,9 +150,12 @@ func drawRange(r *rand.Rand, size int64) string {
 		"bytes=0-", "bytes=0-1", "bytes=0-0", "bytes=-1", "bytes=-0",
 		fmt.Sprintf("bytes=%d-", first), fmt.Sprintf("bytes=%d-%d", first, last), fmt.Sprintf("bytes=%d-%d", first, last),
 		fmt.Sprintf("bytes=-%d", last), fmt.Sprintf("bytes=%d-%d", first, min(first+100, last)),
-		fmt.Sprintf("bytes=0-0,%d-%d", first, last), fmt.Sprintf("bytes=-1, %d-%d ,0-9", first, first), "bytes=0-10,5-20,3-3", fmt.Sprintf("bytes=%d-,0-99", first),
-		fmt.Sprintf("bytes=%d-", size), "bytes=99999999999999999999-", "bytes=0-99999999999999999999", "bytes=-99999999999999999999", "bytes=9223372036854775807-9223372036854775807",
-		"bytes=5-2", "bytes=-", "bytes=", "bytes", "seconds=0-1", "bytes=0-1-2", "bytes=a-b", "bytes = 0-1", "BYTES=0-9", "bytes=0-1,", strings.Repeat("bytes=0-0,", 300),
+		fmt.Sprintf("bytes=0-0,%d-%d", first, last), fmt.Sprintf("bytes=-1, %d-%d ,0-9", first, first),
+		"bytes=0-10,5-20,3-3", fmt.Sprintf("bytes=%d-,0-99", first),
+		fmt.Sprintf("bytes=%d-", size), "bytes=99999999999999999999-", "bytes=0-99999999999999999999",
+		"bytes=-99999999999999999999", "bytes=9223372036854775807-9223372036854775807",
+		"bytes=5-2", "bytes=-", "bytes=", "bytes", "seconds=0-1", "bytes=0-1-2", "bytes=a-b", "bytes = 0-1", "BYTES=0-9", "bytes=0-1,",
+		strings.Repeat("bytes=0-0,", 300),
 		"bytes="+strings.Repeat("0-0,", 300)+"1-1",
 	)
 }
