@@ -145,9 +145,7 @@ func (n *chaosNode) configure(memory int64) string {
 // Caddy does. One that can't be loaded changes nothing.
 func (n *chaosNode) load(config string) error {
 	next := new(configuration)
-	whole, err := caddy.ProvisionContext(&caddy.Config{Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{
-		"default": {BaseLog: caddy.BaseLog{WriterRaw: json.RawMessage(`{"output": "discard"}`)}},
-	}}})
+	whole, err := newChaosContext()
 	if err != nil {
 		return err
 	}
@@ -171,6 +169,19 @@ func (n *chaosNode) load(config string) error {
 		before.end()
 	}
 	return nil
+}
+
+// chaosContexts is held while Caddy provisions, as it does that once at a time.
+var chaosContexts sync.Mutex
+
+// newChaosContext returns what a configuration of Caddy's has that has nothing in it, and
+// logs nothing.
+func newChaosContext() (caddy.Context, error) {
+	chaosContexts.Lock()
+	defer chaosContexts.Unlock()
+	return caddy.ProvisionContext(&caddy.Config{Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{
+		"default": {BaseLog: caddy.BaseLog{WriterRaw: json.RawMessage(`{"output": "discard"}`)}},
+	}}})
 }
 
 // replaceDial makes a handler's transport dial in memory, through its guard.

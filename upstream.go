@@ -75,13 +75,23 @@ func (u *upstream) fetch(ctx context.Context, header http.Header) (*http.Respons
 	t := new(timing)
 	ctx = t.trace(ctx)
 	defer u.timing.Store(t)
-	for _, a := range u.asset.Alternatives() {
+	for i, a := range u.asset.Alternatives() {
+		if i == 1 {
+			header = header.Clone()
+			header.Del("If-Modified-Since")
+		}
 		resp, err := u.fetchAsset(ctx, a, header)
 		// Only what is known not to exist is replaced. If a merely failed just now,
 		// 64 kbit/s would be kept in the place of 128.
-		if !errors.Is(err, resolver.ErrNotFound) {
-			return resp, err
+		if errors.Is(err, resolver.ErrNotFound) {
+			continue
 		}
+		// The same date can be that of several of them, and then neither must be
+		// confirmed by another. Entity tags tell them apart.
+		if err == nil && i > 0 && resp.Header.Get("Etag") == "" {
+			resp.Header.Del("Last-Modified")
+		}
+		return resp, err
 	}
 	return nil, cache.ErrNotFound
 }

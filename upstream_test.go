@@ -426,3 +426,38 @@ func TestOneContentType(t *testing.T) {
 		t.Errorf("got %d %q", w.Code, got)
 	}
 }
+
+// A substitute may have been modified at the same time as what it stands in for, so that
+// neither can be confirmed by the other.
+func TestSubstituteIsNotConfirmedByDate(t *testing.T) {
+	modified := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
+	there := map[string]bool{"/64": true}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !there[r.URL.Path] {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "audio/ogg")
+		http.ServeContent(w, r, "", modified, strings.NewReader(r.URL.Path))
+	}))
+	defer srv.Close()
+	h := newTestHandler(t, resolverFunc(func(a resolver.Asset) (*resolver.Answer, error) {
+		return &resolver.Answer{Targets: targets(fmt.Sprintf("%s/%d", srv.URL, a.Bitrate))}, nil
+	}))
+	h.streamPolicy.TTL = time.Nanosecond // all that is kept is stale
+	path := "/cdn/stream/" + testID
+	for _, c := range []struct {
+		there string
+		want  string
+	}{{"/64", "/64"}, {"/128", "/128"}, {"/64", "/64"}, {"/128", "/128"}} {
+		clear(there)
+		there[c.there] = true
+		if got := serve(t, h, "GET", path, nil).Body.String(); got != c.want {
+			t.Errorf("%s is there: got %s", c.there, got)
+		}
+	}
+	_, resp, err := fetch(t, h, nil)
+	if date := modified.Format(http.TimeFormat); err != nil || resp.Header.Get("Last-Modified") != date {
+		t.Errorf("what is no substitute has lost its date: %v, %v", resp, err)
+	}
+}

@@ -107,9 +107,7 @@ func (l *Ledger) claim(o Object, version int, size int64) {
 	}
 	l.said[o.Path][version] = time.Now()
 	l.empty[o.Path] = l.empty[o.Path] || size == 0
-	if size >= 0 {
-		l.claims[o.Path][claim{version, size}] = true
-	}
+	l.claims[o.Path][claim{version, size}] = true
 }
 
 func (l *Ledger) denied(path string) {

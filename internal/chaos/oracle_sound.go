@@ -36,7 +36,7 @@ func (l *Ledger) surprises(path string) bool {
 		return true
 	}
 	for c := range l.claims[path] {
-		if c.size != o.SizeOf(c.version) {
+		if c.size >= 0 && c.size != o.SizeOf(c.version) {
 			return true
 		}
 	}
