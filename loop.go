@@ -52,5 +52,8 @@ func passedEdges(header http.Header) []string {
 // the request, and the refusal would be remembered for everybody. A loop by way
 // of such software is cut all the same: it keeps our entry, and we know that.
 func cdnLoop(header http.Header) string {
+	if len(header["Cdn-Loop"]) == 0 {
+		return loopEntry
+	}
 	return strings.Join(append(passedEdges(header), loopEntry), ", ")
 }
