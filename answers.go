@@ -154,10 +154,10 @@ type location struct {
 }
 
 // serveLocation answers with where the stream is: here.
-func (h *Handler) serveLocation(w http.ResponseWriter, r *http.Request, req request) error {
+func (h *Handler) serveLocation(w http.ResponseWriter, r *http.Request, req request, signed *link) error {
 	answer := location{
-		URL:      h.streamURL(r, req, req.asset.Type),
-		AudioURL: h.streamURL(r, req, resolver.Audio),
+		URL:      h.streamURL(r, req, req.asset.Type, signed),
+		AudioURL: h.streamURL(r, req, resolver.Audio, signed),
 		VideoID:  req.asked,
 		Type:     req.asset.Type,
 		Quality:  req.quality,
@@ -177,8 +177,8 @@ func (h *Handler) serveLocation(w http.ResponseWriter, r *http.Request, req requ
 }
 
 // streamURL returns the URL of the request's stream on this edge, as the client
-// is to use it.
-func (h *Handler) streamURL(r *http.Request, req request, typ resolver.Type) string {
+// is to use it: for as long as what it was asked for with, and by the same clients.
+func (h *Handler) streamURL(r *http.Request, req request, typ resolver.Type, signed *link) string {
 	base := h.publicURL
 	if base == nil {
 		base = &url.URL{Scheme: "http", Host: r.Host}
@@ -186,8 +186,12 @@ func (h *Handler) streamURL(r *http.Request, req request, typ resolver.Type) str
 			base.Scheme = "https"
 		}
 	}
-	u := base.JoinPath("cdn", "stream", req.asset.ID.VOYO())
+	path := streamPath + req.asset.ID.VOYO()
+	u := base.JoinPath(path)
 	u.RawQuery = "type=" + string(typ) + "&quality=" + req.quality // words of ours
+	if signed != nil {
+		u.RawQuery += "&" + h.linkKeys.query(link{target: path, expires: signed.expires, client: signed.client})
+	}
 	return u.String()
 }
 
@@ -224,9 +228,9 @@ func (h *Handler) warm(r *http.Request, a resolver.Asset, permit func() error) (
 	}
 	return h.state.warming.warm(a.Key(), permit, func(ctx context.Context) error {
 		err := contain.Do(func() error {
-			err := h.state.streams.Warm(ctx, stream.request(nil), warmHead)
+			err := h.state.streams.Warm(ctx, stream.request(nil, nil), warmHead)
 			// a track without a cover is warm all the same
-			h.reportPanic(h.state.art.Warm(ctx, cover.request(nil), math.MaxInt64))
+			h.reportPanic(h.state.art.Warm(ctx, cover.request(nil, nil), math.MaxInt64))
 			return err
 		})
 		h.reportPanic(err)

@@ -35,7 +35,7 @@ func (u *upload) watch(out *http.Request, trailer http.Header) {
 	}
 	u.ReadCloser, u.from, u.to = out.Body, trailer, make(http.Header)
 	for name := range trailer {
-		if !slices.Contains(cache.HopByHop, name) && !slices.Contains(ownFields, name) {
+		if !slices.Contains(cache.HopByHop, name) && !slices.Contains(ownFields, name) && !isForwarded(name) {
 			u.to[name] = nil
 		}
 	}

@@ -79,10 +79,13 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	        ...
 //	    }
 //	    public_url <url>
+//	    signed_urls {
+//	        key <placeholder>
+//	    }
 //	}
 //
-// At least one resolver is required, and they are asked in the given order; no
-// other subdirective may be repeated. Placeholders are kept as they are:
+// At least one resolver is required, and they are asked in the given order. Of several
+// keys the first one signs. No other subdirective may be repeated. Placeholders are kept as they are:
 // Provision expands them.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
@@ -102,6 +105,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"rate_limit":        h.parseRateLimit,
 		"transport":         h.parseTransport,
 		"public_url":        readText(&h.PublicURL),
+		"signed_urls":       h.parseSignedURLs,
 	})
 	if err != nil {
 		return err
@@ -197,6 +201,18 @@ func (h *Handler) parseRateLimit(d *caddyfile.Dispenser) error {
 	})
 	if err == nil && *h.RateLimit == (RateLimitConfig{}) {
 		err = d.Err("rate_limit needs requests, lookups or total_lookups")
+	}
+	return err
+}
+
+func (h *Handler) parseSignedURLs(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	h.SignedURLs = new(SignedURLsConfig)
+	err := parseBlock(d, "signed_urls", block{"key": readMore(&h.SignedURLs.Keys)})
+	if err == nil && len(h.SignedURLs.Keys) == 0 {
+		err = d.Err("signed_urls needs a key")
 	}
 	return err
 }

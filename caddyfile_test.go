@@ -48,6 +48,7 @@ func checkAdapted(t *testing.T, input, want string) {
 		t.Fatal("the JSON differs")
 	}
 	t.Setenv("VOYO_TEST", "value")
+	t.Setenv("VOYO_TEST_KEY", testLinkKey)
 	var cfg caddy.Config
 	if err := json.Unmarshal([]byte(want), &cfg); err != nil {
 		t.Fatal(err)
@@ -112,6 +113,8 @@ func adaptHandler(t *testing.T, input string) string {
 // A handler does the same, be it written as a Caddyfile or as JSON.
 func TestCaddyfileIsJSON(t *testing.T) {
 	t.Setenv("VOYO_TEST", "voyo.example")
+	t.Setenv("VOYO_TEST_KEY", testLinkKey)
+	t.Setenv("VOYO_TEST_OLD_KEY", "another key of 16 bytes or more")
 	fromCaddyfile, _ := mustLoad(t, adaptHandler(t, `:80 {
 	voyo {
 		resolver fake media.example:443
@@ -146,6 +149,10 @@ func TestCaddyfileIsJSON(t *testing.T) {
 			max_conns_per_host 9
 		}
 		public_url https://edge.{env.VOYO_TEST}/base
+		signed_urls {
+			key {env.VOYO_TEST_KEY}
+			key {env.VOYO_TEST_OLD_KEY}
+		}
 	}
 }
 `))
@@ -162,7 +169,8 @@ func TestCaddyfileIsJSON(t *testing.T) {
 		"origin": {"url": "https://www.voyo.example", "ttl": "1m", "max_object": 1048576},
 		"rate_limit": {"requests": {"count": 60, "window": "1m"}, "total_lookups": {"count": 300, "window": "24h"}},
 		"transport": {"protocol": "http", "max_conns_per_host": 9},
-		"public_url": "https://edge.voyo.example/base"
+		"public_url": "https://edge.voyo.example/base",
+		"signed_urls": {"keys": ["{env.VOYO_TEST_KEY}", "{env.VOYO_TEST_OLD_KEY}"]}
 	}`)
 	if fromCaddyfile.state != fromJSON.state {
 		t.Error("they would fetch different things")
@@ -176,6 +184,6 @@ func TestCaddyfileIsJSON(t *testing.T) {
 func summary(h *Handler) string {
 	h.artPolicy.Admit = nil // functions can't be compared
 	rt := httpTransport(h.client.(*guardedTransport))
-	return fmt.Sprintf("%v %v %v %v %v %v %v %v %v %v %v %v %v %d/%d", len(h.resolvers), h.memoTTL, h.origins, h.EnforceOrigins,
-		h.rawIDs, h.lease.limits, h.places, h.artPolicy, h.streamPolicy, h.origin, h.origin.policy, h.publicURL, h.limiter.rates, rt.MaxConnsPerHost, rt.MaxIdleConnsPerHost)
+	return fmt.Sprintf("%v %v %v %v %v %v %v %v %v %v %v %v %v %q %d/%d", len(h.resolvers), h.memoTTL, h.origins, h.EnforceOrigins,
+		h.rawIDs, h.lease.limits, h.places, h.artPolicy, h.streamPolicy, h.origin, h.origin.policy, h.publicURL, h.limiter.rates, h.linkKeys, rt.MaxConnsPerHost, rt.MaxIdleConnsPerHost)
 }

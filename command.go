@@ -34,6 +34,7 @@ command was not understood.
   $ caddy voyo purge vyo_T1NCYW5fc0hfYjg
   $ caddy voyo prefetch - < tracks.txt
   $ caddy voyo explain '/cdn/stream/vyo_T1NCYW5fc0hfYjg?quality=low'
+  $ caddy voyo sign --key '{env.VOYO_LINK_KEY}' /cdn/stream/vyo_T1NCYW5fc0hfYjg
   $ caddy voyo id encode OSBan_sH_b8`
 			cmd.ValidArgsFunction = cobra.NoFileCompletions
 			cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return conclude(cmd, usageError{err}) })
@@ -43,7 +44,7 @@ command was not understood.
 				}
 				return cmd.Help()
 			})
-			cmd.AddCommand(statusCommand(), purgeCommand(), prefetchCommand(), explainCommand(), idCommand())
+			cmd.AddCommand(statusCommand(), purgeCommand(), prefetchCommand(), explainCommand(), signCommand(), idCommand())
 		},
 	})
 }

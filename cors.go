@@ -91,7 +91,7 @@ func parseOrigin(s string) (origin, error) {
 // isNoHostRune reports whether a rune is in no name and no address as browsers
 // write them.
 func isNoHostRune(c rune) bool {
-	return c <= ' ' || c > '~' || strings.ContainsRune("*,\"'<>\\^`{|}", c)
+	return c <= ' ' || c > '~' || strings.ContainsRune("*,\"'<>[\\]^`{|}", c)
 }
 
 // has reports whether the list has the origin of an Origin field. A null origin,

@@ -137,8 +137,10 @@ func TestDocumentsShell(t *testing.T) {
 // setKeys sets the keys that the examples take from the environment.
 func setKeys(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{"R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY", "VOYO_API_KEY"} {
-		t.Setenv(name, "made-up")
+	for _, name := range []string{
+		"R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY", "VOYO_API_KEY", "VOYO_LINK_KEY", "VOYO_OLD_LINK_KEY",
+	} {
+		t.Setenv(name, "made-up and long enough")
 	}
 }
 

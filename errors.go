@@ -32,6 +32,8 @@ func (p problem) Error() string { return p.message }
 var (
 	errInvalidID = problem{status: http.StatusBadRequest, message: "Invalid VOYO track ID"}
 	errOrigin    = problem{status: http.StatusForbidden, message: "Origin not allowed"}
+	errSignature = problem{status: http.StatusForbidden, message: "Invalid signature"}
+	errExpired   = problem{status: http.StatusGone, message: "Link expired"}
 	errMethod    = problem{status: http.StatusMethodNotAllowed, message: "Method not allowed"}
 	errLoop      = problem{status: http.StatusLoopDetected, message: "VOYO edge loop detected"}
 	errNoTrack   = problem{status: http.StatusNotFound, message: "Content not found in VOYO library"}

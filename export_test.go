@@ -7,6 +7,9 @@ import (
 	"github.com/voyo-music/caddy-voyo/cache/disk"
 )
 
+// ServeDNS starts a DNS server.
+var ServeDNS = serveDNS
+
 // StatesInUse counts the states that have not been given back.
 var StatesInUse = statesInUse
 

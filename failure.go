@@ -63,10 +63,15 @@ func (f failure) label() string {
 func (f failure) Error() string { return "upstream failed: " + f.String() }
 
 // counts reports whether the failure says something of the upstream's health. A
-// refusal need not: a client's precondition that makes no sense is enough for it,
-// and no client may have the node declared degraded.
+// refusal need not: a client's precondition that makes no sense is enough for it, or
+// a CDN-Loop that it has made up, and no client may have the node declared degraded.
 func (f failure) counts() bool {
-	return f.reason != reasonStatus || f.status >= 500 || f.status == http.StatusTooManyRequests
+	switch {
+	case f.reason != reasonStatus, f.status == http.StatusTooManyRequests:
+		return true
+	default:
+		return f.status >= 500 && f.status != http.StatusLoopDetected
+	}
 }
 
 // Is lets a timeout be known as one.

@@ -106,6 +106,7 @@ func TestFailureCounts(t *testing.T) {
 		{reason: reasonStatus, status: 400}: false,
 		{reason: reasonStatus, status: 412}: false,
 		{reason: reasonStatus, status: 431}: false,
+		{reason: reasonStatus, status: 508}: false,
 	} {
 		if got := f.counts(); got != want {
 			t.Errorf("%s: got %t", f, got)

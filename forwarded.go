@@ -16,8 +16,8 @@ import (
 	"github.com/voyo-music/caddy-voyo/cache"
 )
 
-// ownFields are what this edge tells the origin of a request.
-var ownFields = []string{"Cdn-Loop", "Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}
+// ownFields are what this edge tells the origin of a request, besides X-Forwarded-*.
+var ownFields = []string{"Cdn-Loop", "Forwarded", "Via"}
 
 // eventStream is what browsers accept, and nothing else, where they wait for events.
 // Those are for one client, and do not end: there is nothing to keep, whatever the
@@ -141,10 +141,13 @@ func setForwarded(h http.Header, remote string, trusted bool, scheme, host strin
 	if !trusted {
 		// the standard's form of the same (RFC 7239)
 		delete(h, "Forwarded")
-		// Of others, such as the port, the key says nothing: a page made of what one
-		// client says there would be kept for all.
-		maps.DeleteFunc(h, func(name string, _ []string) bool { return strings.HasPrefix(name, "X-Forwarded-") })
 	}
+	// Of others, such as the port, the key says nothing: a page made of what one client
+	// says there would be kept for all. A proxy does not write them with "_", but may let
+	// through what does.
+	maps.DeleteFunc(h, func(name string, _ []string) bool {
+		return isForwarded(name) && (!trusted || strings.Contains(name, "_"))
+	})
 	prior := h["X-Forwarded-For"]
 	delete(h, "X-Forwarded-For")
 	// a Unix socket has no address
@@ -157,6 +160,13 @@ func setForwarded(h http.Header, remote string, trusted bool, scheme, host strin
 	}
 	h.Set("X-Forwarded-Host", host)
 	h.Set("X-Forwarded-Proto", scheme)
+}
+
+// isForwarded reports whether a field is one of X-Forwarded-*, as careless servers read
+// names, too: those that hand fields to programs as CGI has it (RFC 3875, section 4.1.18)
+// make "_" of "-", and take X_Forwarded_Host for X-Forwarded-Host.
+func isForwarded(name string) bool {
+	return strings.HasPrefix(strings.ToLower(strings.ReplaceAll(name, "_", "-")), "x-forwarded-")
 }
 
 // upgradeOf returns the protocol that a client wants to switch to, empty if it does

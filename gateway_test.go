@@ -192,7 +192,7 @@ func TestForwardedHeader(t *testing.T) {
 			"If-None-Match", `"x"`, "Expect", "100-continue",
 			"Via", "2.0 before", "Cdn-Loop", "cdn.example", "Forwarded", "for=192.0.2.1",
 			"X-Forwarded-For", "192.0.2.1", "X-Forwarded-For", "192.0.2.2", "X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "https",
-			"X-Forwarded-Port", "8443")
+			"X-Forwarded-Port", "8443", "X_Forwarded_Host", "evil.example", "X-Forwarded_Port", "8444")
 	}
 	want := with(
 		"Te", "trailers", "Authorization", "Bearer x", "Cookie", "a=b", "Accept", "text/*", "Accept", "image/*", "Range", "bytes=0-1",

@@ -50,26 +50,31 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return answerError(w, r, errInvalidID)
 	}
 	setPlaceholders(r, req)
-	if err := h.admit(r, req); err != nil {
+	signed, err := h.checkLink(r, at, req)
+	if err == nil {
+		err = h.admit(r, req)
+	}
+	if err != nil {
 		return answerError(w, r, problemOf(req.asset.Kind, err))
 	}
 	h.awaitDisks(r.Context())
 	h.state.enter()
 	defer h.state.leave()
-	return h.answer(w, r, req)
+	return h.answer(w, r, req, signed)
 }
 
-// answer leads a request to its endpoint.
-func (h *Handler) answer(w http.ResponseWriter, r *http.Request, req request) error {
+// answer leads a request to its endpoint. signed is the link that it came by, nil if it
+// need not be one.
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, req request, signed *link) error {
 	switch req.endpoint {
 	case endpointStream:
-		return h.serveStream(w, r, req)
+		return h.serveStream(w, r, req, signed)
 	case endpointArt:
-		return h.serveArt(w, r, req)
+		return h.serveArt(w, r, req, signed)
 	case endpointExists:
 		return h.serveExists(w, r, req)
 	case endpointLocate:
-		return h.serveLocation(w, r, req)
+		return h.serveLocation(w, r, req, signed)
 	case endpointPrefetch:
 		return h.servePrefetch(w, r, req)
 	default:
@@ -78,20 +83,20 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, req request) er
 }
 
 // serveStream answers with the bytes of a track.
-func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, req request) error {
+func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, req request, signed *link) error {
 	// deferred, because an aborted stream ends in a panic
 	h.state.activeStreams.Add(1)
 	defer h.state.activeStreams.Add(-1)
 
 	up := h.upstream(r, req.asset)
-	status, err := h.state.streams.Serve(w, r, up.request(h.permit(r)))
+	status, err := h.state.streams.Serve(w, r, up.request(h.permit(r), signed))
 	return h.conclude(w, r, req, up, status, err)
 }
 
 // serveArt answers with the bytes of a cover.
-func (h *Handler) serveArt(w http.ResponseWriter, r *http.Request, req request) error {
+func (h *Handler) serveArt(w http.ResponseWriter, r *http.Request, req request, signed *link) error {
 	up := h.upstream(r, req.asset)
-	status, err := h.state.art.Serve(w, r, up.request(h.permit(r)))
+	status, err := h.state.art.Serve(w, r, up.request(h.permit(r), signed))
 	return h.conclude(w, r, req, up, status, err)
 }
 

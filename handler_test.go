@@ -64,7 +64,7 @@ func found(ans *resolver.Answer) resolverFunc {
 
 // newTestHandler returns a handler with resolvers named test0, test1, ... that
 // talks to anything.
-func newTestHandler(t *testing.T, resolvers ...resolver.Resolver) *Handler {
+func newTestHandler(t testing.TB, resolvers ...resolver.Resolver) *Handler {
 	t.Helper()
 	transport := &http.Transport{}
 	h := &Handler{

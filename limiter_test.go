@@ -256,6 +256,13 @@ func TestLimiterConcurrently(t *testing.T) {
 	}
 }
 
+// requestFrom returns a request whose client has the address, as Caddy knows it.
+func requestFrom(t *testing.T, ip string) *http.Request {
+	t.Helper()
+	ctx := context.WithValue(t.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: ip})
+	return httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx)
+}
+
 func TestClientOf(t *testing.T) {
 	for ip, want := range map[string]string{
 		"192.0.2.1":                    "192.0.2.1",
@@ -270,8 +277,7 @@ func TestClientOf(t *testing.T) {
 		"192.0.2.1, 198.51.100.1":      "invalid IP",
 		"::ffff:192.0.2.1%interesting": "192.0.2.1",
 	} {
-		ctx := context.WithValue(t.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: ip})
-		if got := clientOf(httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx)).String(); got != want {
+		if got := clientOf(requestFrom(t, ip)).String(); got != want {
 			t.Errorf("%q: got %s, want %s", ip, got, want)
 		}
 	}

@@ -14,7 +14,8 @@ const edgeName = "caddy-voyo"
 // client can guess it and pretend that its request has been here before.
 var edgeID = rand.Text()
 
-// maxEdges is how many edges a request may pass. There are two or three tiers.
+// maxEdges is how many entries in CDN-Loop are sent, this edge's included. There are
+// two or three tiers; a loop of more edges than this would go unnoticed.
 const maxEdges = 8
 
 // loopEntry is this edge's in CDN-Loop.
@@ -24,11 +25,10 @@ var loopEntry = edgeName + "; id=" + edgeID
 // name that all edges share, so that other software knows them, and the edge's ID.
 var edgeInfo = regexp.MustCompile(`^` + edgeName + `; id=[A-Z2-7]{26}$`)
 
-// isLoop reports whether a request has been at this edge before, or at so many
-// others that it is not going anywhere.
+// isLoop reports whether a request has been at this edge before. How many others it
+// has been at says nothing, since clients can name any number of them.
 func isLoop(header http.Header) bool {
-	edges := passedEdges(header)
-	return len(edges) > maxEdges || strings.Contains(strings.Join(edges, ","), edgeID)
+	return strings.Contains(strings.Join(passedEdges(header), ","), edgeID)
 }
 
 // passedEdges returns the entries in CDN-Loop that edges made.
@@ -44,8 +44,9 @@ func passedEdges(header http.Header) []string {
 	return edges
 }
 
-// cdnLoop returns the CDN-Loop to send upstream for a request: the edges it has
-// passed, and this one.
+// cdnLoop returns the CDN-Loop to send upstream for a request: the last edges that it
+// has passed, and this one. Those in a loop come behind all that a client has made up,
+// which thus can't have an upstream refuse what is fetched for others as well.
 //
 // Entries that other software made are left out, although RFC 8586 wants them
 // kept. Anyone can write them, an upstream that finds its own name there refuses
@@ -55,5 +56,6 @@ func cdnLoop(header http.Header) string {
 	if len(header["Cdn-Loop"]) == 0 {
 		return loopEntry
 	}
-	return strings.Join(append(passedEdges(header), loopEntry), ", ")
+	edges := append(passedEdges(header), loopEntry)
+	return strings.Join(edges[max(0, len(edges)-maxEdges):], ", ")
 }

@@ -9,6 +9,7 @@ import (
 func TestLoop(t *testing.T) {
 	own := edgeName + "; id=" + edgeID
 	other := edgeName + "; id=" + strings.Repeat("A", 26)
+	first := edgeName + "; id=" + strings.Repeat("B", 26)
 	for _, c := range []struct {
 		name   string
 		fields []string
@@ -21,8 +22,10 @@ func TestLoop(t *testing.T) {
 		{"been here", []string{own}, true, ""},
 		{"been here before another", []string{own + "," + other}, true, ""},
 		{"in another line", []string{"cdn.example", own}, true, ""},
-		{"a long way", []string{strings.Repeat(other+", ", maxEdges)}, false, strings.Repeat(other+", ", maxEdges) + own},
-		{"too long a way", []string{strings.Repeat(other+", ", maxEdges+1)}, true, ""},
+		{"a long way", []string{strings.Repeat(other+", ", maxEdges-1)}, false, strings.Repeat(other+", ", maxEdges-1) + own},
+		{"a longer way", []string{strings.Repeat(other+", ", 100)}, false, strings.Repeat(other+", ", maxEdges-1) + own},
+		{"made up, and been here", []string{strings.Repeat(other+", ", 100) + own}, true, ""},
+		{"the last ones", []string{first + ", " + strings.Repeat(other+", ", maxEdges-1)}, false, strings.Repeat(other+", ", maxEdges-1) + own},
 		{"others' entries", []string{"cloudflare", `cdn.example; a="x, y"`, other}, false, other + ", " + own},
 		{"forgeries", []string{edgeName, edgeName + "; id=x", edgeName + "; id=" + strings.Repeat("A", 27)}, false, own},
 		{"a flood", []string{strings.Repeat("x,", 10000)}, false, own},

@@ -31,6 +31,8 @@ var errorReasons = []string{errorMissing, errorGone, errorTimeout, errorBusy, er
 var refusals = map[problem]string{
 	errOrigin:    "origin",
 	errInvalidID: "id",
+	errSignature: "signature",
+	errExpired:   "expired",
 	errMethod:    "method",
 	errLoop:      "loop",
 	errTarget:    "target",

@@ -37,8 +37,8 @@ const defaultLocationTTL = 4 * time.Hour
 // clients have used up of the rate limits outlives it too, if these are equal.
 //
 // The placeholders `{env.*}` and `{file.*}` in origins, upstream hosts, the public
-// URL, the origin's URL and the directories of disks are expanded once, when the configuration is
-// loaded. One that stands for nothing is an error.
+// URL, the origin's URL, the directories of disks and the keys of signed URLs are expanded
+// once, when the configuration is loaded. One that stands for nothing is an error.
 //
 // These placeholders are set for each of VOYO's requests; for those that go to the
 // origin it is `{http.voyo.cache}` alone. The templates of
@@ -101,8 +101,8 @@ type Handler struct {
 	// fetched from that are not named in the configuration of a resolver. For
 	// `http`, `max_conns_per_host` is `50` unless given (a negative number means
 	// no limit), as many connections are kept open when idle, and
-	// `response_header_timeout` is `15s` unless given. Certificates are always
-	// checked. Default: `http`.
+	// `response_header_timeout` is `15s` and `max_response_header_size` is 1 MiB
+	// unless given. Certificates are always checked. Default: `http`.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	// Limits what clients may ask for. Default: no limits.
@@ -112,6 +112,10 @@ type Handler struct {
 	// http or https URL, which may have a path. Default: taken from each
 	// request.
 	PublicURL string `json:"public_url,omitempty"`
+
+	// Has all URLs that name a track answered only if they are signed with one of its
+	// keys, and not over. Default: none, which leaves them open to everybody.
+	SignedURLs *SignedURLsConfig `json:"signed_urls,omitempty"`
 
 	logger       *zap.Logger
 	resolvers    []namedResolver
@@ -129,6 +133,7 @@ type Handler struct {
 	rates        rates
 	limiter      *limiter
 	publicURL    *url.URL // nil: taken from the request
+	linkKeys     linkKeys // nil: nothing need be signed
 	rawIDs       bool
 }
 
@@ -161,6 +166,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	upstreams, err := expandAll(repl, "allowed_upstreams", h.AllowedUpstreams)
 	if err != nil {
 		return err
+	}
+	if h.linkKeys, err = h.SignedURLs.keys(repl); err != nil {
+		return fmt.Errorf("signed_urls: %w", err)
 	}
 	identities, err := h.loadResolvers(ctx, repl)
 	if err != nil {

@@ -100,7 +100,7 @@ func (*noResolver) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
 
 // load loads a handler as Caddy does. unload ends the configuration that it is
 // in, as do a reload and the end of the test.
-func load(t *testing.T, config string) (h *Handler, unload func(), err error) {
+func load(t testing.TB, config string) (h *Handler, unload func(), err error) {
 	t.Helper()
 	whole, err := caddy.ProvisionContext(&caddy.Config{}) // with nothing in it, so that it need not be ended
 	if err != nil {
@@ -121,7 +121,7 @@ func load(t *testing.T, config string) (h *Handler, unload func(), err error) {
 	return mod.(*Handler), unload, nil
 }
 
-func mustLoad(t *testing.T, config string) (h *Handler, unload func()) {
+func mustLoad(t testing.TB, config string) (h *Handler, unload func()) {
 	t.Helper()
 	h, unload, err := load(t, config)
 	if err != nil {
@@ -238,6 +238,8 @@ func TestResolvers(t *testing.T) {
 
 func TestInvalid(t *testing.T) {
 	t.Setenv("VOYO_TEST_EMPTY", "")
+	t.Setenv("VOYO_TEST_KEY", testLinkKey)
+	t.Setenv("VOYO_TEST_SHORT", "sesame78901234x")
 	for _, c := range []struct{ settings, want string }{
 		{`"location_ttl": "-1s"`, "location_ttl must not be negative: -1s"},
 		{`"art": {"entries": -1}`, "art: entries must not be negative: -1"},
@@ -291,6 +293,15 @@ func TestInvalid(t *testing.T) {
 		{`"rate_limit": {"lookups": {"count": 10}}`, "rate_limit: lookups: window must be positive: 0s"},
 		{`"rate_limit": {"total_lookups": {"count": 10, "window": "-1m"}}`, "rate_limit: total_lookups: window must be positive: -1m0s"},
 		{`"rate_limit": {"requests": {"count": 1, "window": "1m", "burst": 2}}`, `unknown field "burst"`},
+		{`"signed_urls": {}`, "signed_urls: at least one key is required"},
+		{`"signed_urls": {"keys": [""]}`, "signed_urls: key 1: must be a placeholder such as {env.NAME} or {file./path}"},
+		{`"signed_urls": {"keys": ["sesame, open, open!"]}`, "signed_urls: key 1: must be a placeholder such as {env.NAME} or {file./path}"},
+		{`"signed_urls": {"keys": ["{env.VOYO_TEST_KEY}sesame"]}`, "signed_urls: key 1: must be a placeholder"},
+		{`"signed_urls": {"keys": ["{env.VOYO_TEST_KEY}", "{env.VOYO_TEST_EMPTY}"]}`, "signed_urls: key 2: environment variable VOYO_TEST_EMPTY is not set or empty"},
+		{`"signed_urls": {"keys": ["{file./does/not/exist}"]}`, "signed_urls: key 1: file /does/not/exist is missing"},
+		{`"signed_urls": {"keys": ["{http.voyo.id}"]}`, "signed_urls: key 1: must be a placeholder such as"},
+		{`"signed_urls": {"keys": ["{env.VOYO_TEST_SHORT}"]}`, "signed_urls: key 1: must have at least 16 bytes, and has 15"},
+		{`"signed_urls": {"key": "{env.VOYO_TEST_KEY}"}`, `unknown field "key"`},
 		{`"transport": {"protocol": "carrier_pigeon"}`, "loading transport: "},
 		{`"unheard_of": true`, `unknown field "unheard_of"`},
 		{`"art": {"unheard_of": true}`, `unknown field "unheard_of"`},

@@ -53,11 +53,11 @@ func TestOriginStreams(t *testing.T) {
 		w.Header().Set(http.TrailerPrefix+"X-Unannounced", "43")
 	})
 	e := startGateway(t, o.URL, "")
-	conn, from := e.raw(t, "POST / HTTP/1.1\nHost: www.test\nTransfer-Encoding: chunked\nTrailer: X-Digest, X-Forwarded-For\n\n5\nfirst\n")
+	conn, from := e.raw(t, "POST / HTTP/1.1\nHost: www.test\nTransfer-Encoding: chunked\nTrailer: X-Digest, X-Forwarded-For, X-Forwarded-Port, X_Forwarded_Host\n\n5\nfirst\n")
 	if got := await(t, "the first chunk", first); got != "first" {
 		t.Errorf("got %q", got)
 	}
-	_, _ = io.WriteString(conn, "6\r\nsecond\r\n0\r\nX-Digest: 41\r\nX-Forwarded-For: 192.0.2.1\r\nX-Stray: 1\r\n\r\n")
+	_, _ = io.WriteString(conn, "6\r\nsecond\r\n0\r\nX-Digest: 41\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Port: 1\r\nX_Forwarded_Host: evil.test\r\nX-Stray: 1\r\n\r\n")
 	if got := await(t, "the request's trailers", trailers); got.Get("X-Digest") != "41" || len(got) != 1 {
 		t.Errorf("the origin got trailers %v", got)
 	}

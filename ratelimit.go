@@ -96,18 +96,24 @@ func (h *Handler) permit(r *http.Request) func() error {
 	return func() error { return l.permit(client) }
 }
 
-// clientOf returns what a client is known by. Those that have no address, on a Unix
-// socket, can't be told apart.
+// clientOf returns what a client is known by. Those that have no address can't be told
+// apart.
 func clientOf(r *http.Request) netip.Addr {
-	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	addr, err := netip.ParseAddr(ip)
-	if err != nil {
-		return netip.Addr{}
-	}
-	addr = addr.Unmap().WithZone("")
+	addr := addressOf(r)
 	if addr.Is6() {
 		network, _ := addr.Prefix(64) // which every such address has
 		addr = network.Addr()
 	}
 	return addr
+}
+
+// addressOf returns the address of a client, as Caddy knows it. On a Unix socket it has
+// none.
+func addressOf(r *http.Request) netip.Addr {
+	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr.Unmap().WithZone("")
 }

@@ -298,13 +298,21 @@ type usage struct{ goroutines, files int }
 
 // settledUsage returns the usage without what is about to be given back: that of
 // connections that nobody uses.
-func (e *edge) settledUsage(t *testing.T) (least usage) {
+func (e *edge) settledUsage(t *testing.T) usage {
 	t.Helper()
-	least = measureUsage(t)
+	return settle(t, e.node, measureUsage)
+}
+
+// settle measures a node's usage until it does not go down any more.
+func settle(t *testing.T, n node, measure func(*testing.T) usage) (least usage) {
+	t.Helper()
 	same := 0 // for how many measurements
 	eventually(t, "the usage does not go down any more", func() bool {
-		e.client.CloseIdleConnections()
-		now := measureUsage(t)
+		n.client.CloseIdleConnections()
+		now := measure(t)
+		if same == 0 {
+			least = now
+		}
 		if now.goroutines < least.goroutines || now.files < least.files {
 			same = 0
 		}

@@ -28,10 +28,13 @@ type shape struct {
 	quality  string // the parameter that holds the quality
 }
 
+// streamPath is where this edge says that streams are.
+const streamPath = "/cdn/stream/"
+
 // shapes are all the forms there are. VOYO's players were written for three
 // servers, one after the other, hence the synonyms.
 var shapes = []shape{
-	{path: "/cdn/stream/", endpoint: endpointStream, typ: "type", quality: "quality"},
+	{path: streamPath, endpoint: endpointStream, typ: "type", quality: "quality"},
 	{path: "/cdn/art/", endpoint: endpointArt, quality: "quality"},
 	{path: "/proxy", endpoint: endpointStream, id: "v", typ: "type", quality: "quality"},
 	{path: "/thumbnail", endpoint: endpointArt, id: "id", quality: "quality"},

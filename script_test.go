@@ -16,8 +16,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestScripts plays what people type. Each script has an edge of its own, with an
-// admin API at $ADMIN and the tracks of trackFiles, and the commands that TestScripts
+// TestScripts plays what people type. Each script has an edge of its own, at $EDGE, with
+// an admin API at $ADMIN and the tracks of trackFiles, and the commands that TestScripts
 // adds to testscript's.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
@@ -28,19 +28,29 @@ func TestScripts(t *testing.T) {
 	for _, script := range scripts {
 		t.Run(filepath.Base(script), func(t *testing.T) {
 			up := fileOrigin(t, trackFiles())
-			e := startAdminEdge(t, "voyo {\n"+template(up.URL)+"\nraw_ids on\n}")
+			site := func(more string) string { return "voyo {\n" + template(up.URL) + "\nraw_ids on\n" + more + "\n}" }
+			e := startAdminEdge(t, site(""))
 			testscript.Run(t, testscript.Params{
 				Files:               []string{script},
 				RequireExplicitExec: true,
 				Setup: func(env *testscript.Env) error {
 					env.Setenv("PATH", program+string(os.PathListSeparator)+env.Getenv("PATH"))
 					env.Setenv("ADMIN", e.admin)
+					env.Setenv("EDGE", e.url)
 					env.Setenv("HOME", env.WorkDir)
 					return nil
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"exitcode": exitCode,
 					"get":      e.scriptGet,
+					"reload": func(ts *testscript.TestScript, neg bool, args []string) {
+						if neg || len(args) != 1 {
+							ts.Fatalf("usage: reload <file with more of the voyo block>")
+						}
+						// the edge does not run in the script's directory
+						more := strings.ReplaceAll(ts.ReadFile(args[0]), "$WORK", ts.Getenv("WORK"))
+						ts.Check(e.load(t, site(more)))
+					},
 				},
 			})
 		})

@@ -2,8 +2,10 @@ package voyo_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // child is an edge in a process of its own, so that it can be measured, limited and
@@ -18,10 +21,12 @@ import (
 type child struct {
 	node
 
-	dir   string
-	env   []string
-	cmd   *exec.Cmd
-	ended chan error
+	admin   string // where the admin API is
+	options string // global ones, for the next configuration
+	dir     string
+	env     []string
+	cmd     *exec.Cmd
+	ended   chan error
 }
 
 // newChild returns an edge that is not running yet. env are variables, as in
@@ -30,7 +35,8 @@ func newChild(t *testing.T, site string, env ...string) *child {
 	t.Helper()
 	port := strconv.Itoa(reservePort(t))
 	dir := t.TempDir()
-	c := &child{node: newNode(t, port), dir: dir, env: append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)}
+	c := &child{node: newNode(t, port), admin: fmt.Sprintf("127.0.0.1:%d", reservePort(t)), dir: dir}
+	c.env = append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	c.env = append(c.env, env...)
 	c.configure(t, site)
 	t.Cleanup(func() {
@@ -52,19 +58,43 @@ func startChild(t *testing.T, site string, env ...string) *child {
 	return c
 }
 
+// newSecureChild returns an edge that is not running yet, whose site is served over TLS,
+// with HTTP/2 and 3, to clients who trust it.
+func newSecureChild(t *testing.T, trust *tls.Config, env ...string) *child {
+	t.Helper()
+	c := newChild(t, "", env...)
+	c.url = strings.Replace(c.url, "http://", "https://", 1)
+	transport := &http.Transport{TLSClientConfig: trust, ForceAttemptHTTP2: true, DisableCompression: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	c.client = &http.Client{Transport: transport}
+	return c
+}
+
+// startSecureChild starts one, and returns it with what its clients trust.
+func startSecureChild(t *testing.T, site string) (*child, *tls.Config) {
+	t.Helper()
+	cert, key, pool := newCertificate(t)
+	trust := &tls.Config{RootCAs: pool}
+	c := newSecureChild(t, trust)
+	c.configure(t, fmt.Sprintf("tls %s %s\n%s", cert, key, site))
+	c.start(t)
+	return c, trust
+}
+
 // configure sets the site that is served from the next start on.
 func (c *child) configure(t *testing.T, site string) {
 	t.Helper()
 	caddyfile := fmt.Sprintf(`{
-		admin off
+		admin %s
 		persist_config off
 		auto_https off
 		storage file_system %s/storage
+		%s
 	}
 	%s {
 		bind 127.0.0.1
 		%s
-	}`, c.dir, c.url, site)
+	}`, c.admin, c.dir, c.options, c.url, site)
 	if err := os.WriteFile(filepath.Join(c.dir, "Caddyfile"), []byte(caddyfile), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -143,10 +173,19 @@ func (c *child) kill(t *testing.T) {
 
 func (c *child) wait(t *testing.T) error {
 	t.Helper()
+	edge := c.cmd.Process
 	c.cmd = nil
-	err := await(t, "the edge ends", c.ended)
-	c.client.CloseIdleConnections()
-	return err
+	defer c.client.CloseIdleConnections()
+	select {
+	case err := <-c.ended:
+		return err
+	case <-time.After(patience):
+		_ = edge.Signal(syscall.SIGABRT) // has Go log what all goroutines do
+		ended := <-c.ended
+		_, doing, _ := strings.Cut(c.log(t), "SIGABRT")
+		t.Fatalf("still not after %s: the edge ends (now with %v). This is what it does:\n%s", patience, ended, doing)
+		return nil
+	}
 }
 
 func (c *child) log(t *testing.T) string {

@@ -2,6 +2,7 @@ package voyo_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -152,26 +153,24 @@ func TestStreamsSlowReaders(t *testing.T) {
 }
 
 // narrowTransport returns a transport of which each request has a connection of its
-// own, where little is on the way: segments as in the Internet, of which the kernel
-// holds few.
+// own, a narrow one.
 func narrowTransport(t *testing.T) *http.Transport {
 	t.Helper()
-	dialer := net.Dialer{Control: func(_, _ string, conn syscall.RawConn) error {
-		var bufferErr, segmentErr error
-		err := conn.Control(func(fd uintptr) {
-			bufferErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 32<<10)
-			segmentErr = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, 8<<10)
-		})
-		for _, e := range []error{bufferErr, segmentErr} {
-			if e != nil {
-				return e
-			}
-		}
-		return err
-	}}
+	dialer := net.Dialer{Control: narrow}
 	transport := &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true, DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	return transport
+}
+
+// narrow is for a net.Dialer: little is on the way then. Segments are as in the
+// Internet, of which the kernel holds few.
+func narrow(_, _ string, conn syscall.RawConn) error {
+	var bufferErr, segmentErr error
+	err := conn.Control(func(fd uintptr) {
+		bufferErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 32<<10)
+		segmentErr = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, 8<<10)
+	})
+	return cmp.Or(err, bufferErr, segmentErr)
 }
 
 // slowReader is a client that reads only when it is told to.

@@ -15,8 +15,11 @@ import (
 // planned names the subdirectives of later versions. They are refused by name,
 // so that nobody takes an option for granted that does nothing yet.
 var planned = []string{
-	"signed_urls", "shield", "fleet",
+	"shield", "fleet",
 }
+
+// repeatable names the subdirectives that may be there several times.
+var repeatable = []string{"resolver", "signed_urls key"}
 
 // block holds what reads each subdirective of a block, by name. It is called
 // with the dispenser at the name.
@@ -36,7 +39,7 @@ func parseBlock(d *caddyfile.Dispenser, parent string, b block) error {
 			return d.Err("unexpected block")
 		case !ok:
 			return d.Errf("unrecognized subdirective '%s'; known are: %s", full, strings.Join(slices.Sorted(maps.Keys(b)), ", "))
-		case seen[name] && full != "resolver":
+		case seen[name] && !slices.Contains(repeatable, full):
 			return d.Errf("repeated subdirective '%s'", full)
 		}
 		seen[name] = true
@@ -64,6 +67,18 @@ func readText(dst *string) func(*caddyfile.Dispenser) error {
 	return func(d *caddyfile.Dispenser) (err error) {
 		*dst, err = argument(d)
 		return err
+	}
+}
+
+// readMore reads one of several values that are given each by itself.
+func readMore(dst *[]string) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		arg, err := argument(d)
+		if err != nil {
+			return err
+		}
+		*dst = append(*dst, arg)
+		return nil
 	}
 }
 

@@ -25,6 +25,11 @@ const (
 	defaultMaxConnsPerHost = 50
 	defaultHeaderTimeout   = 15 * time.Second
 
+	// defaultMaxHeader is how many bytes of header an answer may have. It is what Caddy
+	// takes from clients; Go takes ten times as much from upstreams, and each exchange
+	// may hold one.
+	defaultMaxHeader = 1 << 20
+
 	// an upstream that knows nothing of "Expect: 100-continue" gets the body then
 	defaultContinueTimeout = time.Second
 )
@@ -35,6 +40,11 @@ func (h *Handler) loadTransport(ctx caddy.Context, guard *resolver.Guard) (http.
 		h.TransportRaw = json.RawMessage(`{"protocol":"http"}`)
 	}
 	idleConnsSet := setsIdleConns(h.TransportRaw) // loading clears the field
+	repl := caddy.NewReplacer()
+	var err error
+	if h.TransportRaw, err = expandProxies(h.TransportRaw, repl); err != nil {
+		return nil, fmt.Errorf("transport: %w", err)
+	}
 	mod, err := ctx.LoadModule(h, "TransportRaw")
 	if err != nil {
 		return nil, fmt.Errorf("loading transport: %w", err)
@@ -43,7 +53,7 @@ func (h *Handler) loadTransport(ctx caddy.Context, guard *resolver.Guard) (http.
 	if !ok {
 		return nil, fmt.Errorf("transport: module %T is not a transport", mod)
 	}
-	t := &guardedTransport{next: rt, guard: guard, repl: caddy.NewReplacer()}
+	t := &guardedTransport{next: rt, guard: guard, repl: repl}
 	ht, ok := rt.(*reverseproxy.HTTPTransport)
 	if !ok {
 		return t, nil
@@ -91,6 +101,9 @@ func setTransportDefaults(rt *http.Transport, idleConnsSet bool) {
 	}
 	if rt.ResponseHeaderTimeout == 0 {
 		rt.ResponseHeaderTimeout = defaultHeaderTimeout
+	}
+	if rt.MaxResponseHeaderBytes == 0 {
+		rt.MaxResponseHeaderBytes = defaultMaxHeader
 	}
 	if rt.ExpectContinueTimeout == 0 {
 		rt.ExpectContinueTimeout = defaultContinueTimeout

@@ -19,7 +19,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/voyo-music/caddy-voyo/resolver"
 )
@@ -281,50 +280,11 @@ func TestTransportResolvers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := `{"protocol": "http", "resolver": {"addresses": ["` + serveDNS(t) + `"]}}`
+	config := `{"protocol": "http", "resolver": {"addresses": ["` + serveDNS(t, thisMachine) + `"]}}`
 	got, err := get(t, mustTransport(t, config, guard), "http://"+host+"/x")
 	if err != nil || got != "upstream /x" {
 		t.Errorf("got %q, error %v", got, err)
 	}
-}
-
-// serveDNS starts a DNS server to which all names are those of this machine.
-func serveDNS(t *testing.T) (addr string) {
-	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	t.Cleanup(func() {
-		conn.Close()
-		<-done
-	})
-	go func() {
-		defer close(done)
-		buf := make([]byte, 512)
-		for {
-			n, from, err := conn.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			var m dnsmessage.Message
-			if m.Unpack(buf[:n]) != nil {
-				continue
-			}
-			m.Response, m.Additionals = true, nil
-			if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
-				m.Answers = []dnsmessage.Resource{{
-					Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class},
-					Body:   &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}},
-				}}
-			}
-			if answer, err := m.Pack(); err == nil {
-				_, _ = conn.WriteTo(answer, from)
-			}
-		}
-	}()
-	return conn.LocalAddr().String()
 }
 
 func httpTransport(t *guardedTransport) *http.Transport {
@@ -336,18 +296,23 @@ func TestTransportDefaults(t *testing.T) {
 		config      string
 		conns, idle int
 		header      time.Duration
+		most        int64
 	}{
-		{``, 50, 50, 15 * time.Second},
-		{`{"protocol": "http"}`, 50, 50, 15 * time.Second},
-		{`{"protocol": "http", "max_conns_per_host": 10}`, 10, 32, 15 * time.Second},
-		{`{"protocol": "http", "max_conns_per_host": 100}`, 100, 100, 15 * time.Second},
-		{`{"protocol": "http", "max_conns_per_host": -1}`, -1, 32, 15 * time.Second},
-		{`{"protocol": "http", "keep_alive": {"max_idle_conns_per_host": 32}}`, 50, 32, 15 * time.Second},
-		{`{"protocol": "http", "response_header_timeout": "3s"}`, 50, 50, 3 * time.Second},
+		{``, 50, 50, 15 * time.Second, 1 << 20},
+		{`{"protocol": "http"}`, 50, 50, 15 * time.Second, 1 << 20},
+		{`{"protocol": "http", "max_conns_per_host": 10}`, 10, 32, 15 * time.Second, 1 << 20},
+		{`{"protocol": "http", "max_conns_per_host": 100}`, 100, 100, 15 * time.Second, 1 << 20},
+		{`{"protocol": "http", "max_conns_per_host": -1}`, -1, 32, 15 * time.Second, 1 << 20},
+		{`{"protocol": "http", "keep_alive": {"max_idle_conns_per_host": 32}}`, 50, 32, 15 * time.Second, 1 << 20},
+		{`{"protocol": "http", "response_header_timeout": "3s"}`, 50, 50, 3 * time.Second, 1 << 20},
+		{`{"protocol": "http", "max_response_header_size": 8192}`, 50, 50, 15 * time.Second, 8192},
 	} {
 		rt := httpTransport(mustTransport(t, c.config, newGuard(t, nil, nil)))
 		if rt.MaxConnsPerHost != c.conns || rt.MaxIdleConnsPerHost != c.idle || rt.ResponseHeaderTimeout != c.header {
 			t.Errorf("%s: connections %d, idle %d, timeout %s", c.config, rt.MaxConnsPerHost, rt.MaxIdleConnsPerHost, rt.ResponseHeaderTimeout)
+		}
+		if rt.MaxResponseHeaderBytes != c.most {
+			t.Errorf("%s: headers of up to %d bytes", c.config, rt.MaxResponseHeaderBytes)
 		}
 	}
 }
@@ -368,11 +333,15 @@ func TestTransportManners(t *testing.T) {
 
 func TestTransportRefused(t *testing.T) {
 	for config, want := range map[string]string{
-		`{"protocol": "http", "tls": {"insecure_skip_verify": true}}`:         "certificate checks can't be disabled",
-		`{"protocol": "http", "tls": {"server_name": "{http.request.host}"}}`: "server_name can't be used",
-		`{"protocol": "http", "proxy_protocol": "v1"}`:                        "proxy_protocol can't be used",
-		`{"protocol": "http", "versions": ["1.1", "3"]}`:                      "no other HTTP versions",
-		`{"protocol": "http", "resolver": {"addresses": ["127.0.0.1:1-2"]}}`:  "exactly one address",
+		`{"protocol": "http", "tls": {"insecure_skip_verify": true}}`:                           "certificate checks can't be disabled",
+		`{"protocol": "http", "tls": {"server_name": "{http.request.host}"}}`:                   "server_name can't be used",
+		`{"protocol": "http", "proxy_protocol": "v1"}`:                                          "proxy_protocol can't be used",
+		`{"protocol": "http", "versions": ["1.1", "3"]}`:                                        "no other HTTP versions",
+		`{"protocol": "http", "resolver": {"addresses": ["127.0.0.1:1-2"]}}`:                    "exactly one address",
+		`{"protocol": "http", "network_proxy": {"from": "url", "url": "http://u:secret@%zz/"}}`: "url: not an absolute URL",
+		`{"protocol": "http", "network_proxy": {"from": "url", "url": "{env.VOYO_UNSET}"}}`:     "VOYO_UNSET is not set",
+		`{"protocol": "http", "forward_proxy_url": "secret"}`:                                   "forward_proxy_url: not an absolute URL",
+		`{"protocol": "http", "network_proxy": {"from": "unheard_of"}}`:                         "unknown module",
 		`{"protocol": "none"}`:                                                   "is not a transport",
 		`{"protocol": "unheard_of"}`:                                             "unknown module",
 		`{"protocol": "http", "unheard_of": true}`:                               "unknown field",
@@ -380,7 +349,7 @@ func TestTransportRefused(t *testing.T) {
 		`{}`: "module name not specified",
 	} {
 		_, err := newTransport(t, config, newGuard(t, nil, nil))
-		if err == nil || !strings.Contains(err.Error(), want) {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: got %v, want %q", config, err, want)
 		}
 	}

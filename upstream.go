@@ -45,19 +45,19 @@ func (h *Handler) upstream(r *http.Request, a resolver.Asset) *upstream {
 	return &upstream{h: h, asset: a, came: time.Now(), cdnLoop: cdnLoop(r.Header)}
 }
 
-// request returns what a cache needs to know to serve the asset. permit may be nil.
-func (u *upstream) request(permit func() error) cache.Request {
+// request returns what a cache needs to know to serve the asset. permit may be nil, and
+// so may be the link that the client has come by.
+func (u *upstream) request(permit func() error, signed *link) cache.Request {
 	policy := &u.h.streamPolicy
 	if u.asset.Kind == resolver.Art {
 		policy = &u.h.artPolicy
 	}
-	return cache.Request{Key: u.asset.Key(), Policy: policy, Fetch: u.fetch, Permit: permit, Annotate: u.annotate}
-}
-
-// annotate is the cache's Annotate.
-func (u *upstream) annotate(status cache.Status, header http.Header) {
-	observeFirstByte(string(u.asset.Kind), u.came, status)
-	u.setTiming(header)
+	annotate := func(status cache.Status, header http.Header) {
+		observeFirstByte(string(u.asset.Kind), u.came, status)
+		u.setTiming(header)
+		boundFreshness(header, policy.MaxAge, signed)
+	}
+	return cache.Request{Key: u.asset.Key(), Policy: policy, Fetch: u.fetch, Permit: permit, Annotate: annotate}
 }
 
 // answeredBy returns the name of the resolver that the last fetch was answered

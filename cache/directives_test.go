@@ -2,10 +2,13 @@ package cache
 
 import (
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dunglas/httpsfv"
 )
 
 func TestFreshness(t *testing.T) {
@@ -138,11 +141,45 @@ func TestQualifiedDirectives(t *testing.T) {
 	}
 }
 
+// listOfDirectives is a line of Cache-Control as the grammar has it (RFC 9111, section
+// 5.2, and RFC 9110, section 5.6), and directive is what it is a list of.
+var (
+	directive        = regexp.MustCompile(directiveSyntax)
+	listOfDirectives = regexp.MustCompile(`^(?:` + directiveSyntax + `)?(?:[ \t]*,[ \t]*(?:` + directiveSyntax + `)?)*[ \t]*$`)
+)
+
+const directiveSyntax = "([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:=(?:([!#$%&'*+.^_`|~0-9A-Za-z-]+)|\"((?:[^\"\\\\[:cntrl:]]|\\\\[^[:cntrl:]])*)\"))?"
+
+// checkGrammar compares what is read of a line that follows the grammar with what the
+// grammar says.
+func checkGrammar(t *testing.T, line string) {
+	t.Helper()
+	if !listOfDirectives.MatchString(line) {
+		return
+	}
+	got, seen := parseCacheControl([]string{line}), make(map[string]bool)
+	for _, m := range directive.FindAllStringSubmatch(line, -1) {
+		name, want := strings.ToLower(m[1]), m[2]
+		if m[3] != "" {
+			want = regexp.MustCompile(`(?s)\\(.)`).ReplaceAllString(m[3], "$1")
+		}
+		// of those that can be about some fields, all count
+		if !seen[name] && got[name] != want && !slices.Contains(qualifiable, name) {
+			t.Errorf("%q: %s is %q, want %q", line, name, got[name], want)
+		}
+		seen[name] = true
+	}
+	if len(got) != len(seen) {
+		t.Errorf("%q is read as %q", line, got)
+	}
+}
+
 func FuzzDirectives(f *testing.F) {
 	for _, s := range []string{"", "max-age=1", `a="b, c", d`, `"`, `\`, `a="\`, ",,=,", "max-age=1;a=?1, b=(c d)", `private="a", private=b, no-cache ="c`} {
 		f.Add(s, s)
 	}
 	f.Fuzz(func(t *testing.T, s, more string) {
+		checkGrammar(t, s)
 		d := parseCacheControl([]string{s, more})
 		for name := range d {
 			if name == "" || strings.Trim(name, " \t") != name || name != strings.ToLower(name) {
@@ -168,4 +205,59 @@ func FuzzDirectives(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzTargeted holds the cache to RFC 9213, section 2.2: a targeted field that is valid
+// counts in the place of Cache-Control and Expires, and one that is not is not there.
+func FuzzTargeted(f *testing.F) {
+	for _, s := range []string{
+		"", "max-age=60", "max-age=60;a=?1, b=(c d)", "no-store=?0", "Max-Age=1", "max-age=1.5", `private="set-cookie"`, "max-age=1,",
+		"s-maxage=10, stale-if-error=20", "max-age=-1", "max-age=999999999999999", "max-age=1000000000000000", "no-cache;x", "a=@1", `a=%"b"`,
+	} {
+		f.Add(s, "", "max-age=1, private", "0", uint16(200))
+		f.Add("max-age=7", s, s, "Thu, 18 Aug 2050 02:01:18 GMT", uint16(404))
+	}
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, targeted, more, general, expires string, status uint16) {
+		h := http.Header{"Cdn-Cache-Control": {targeted}, "Cache-Control": {general}, "Expires": {expires}}
+		if more != "" {
+			h.Add("CDN-Cache-Control", more)
+		}
+		said, err := httpsfv.UnmarshalDictionary(h.Values("CDN-Cache-Control"))
+		counts := h.Clone()
+		if err != nil || len(said.Names()) == 0 {
+			counts.Del("CDN-Cache-Control")
+		} else {
+			counts.Del("Cache-Control")
+			counts.Del("Expires")
+		}
+		for _, p := range []*Policy{stalePolicy(), gatewayPolicy()} {
+			got, want := p.freshness(int(status), h, now), p.freshness(int(status), counts, now)
+			if got != want {
+				t.Errorf("%q: %+v, want %+v", h, got, want)
+			}
+			if got, want := p.mayStore(nil, int(status), h, now), p.mayStore(nil, int(status), counts, now); got != want {
+				t.Errorf("%q: may be stored: %t, want %t", h, got, want)
+			}
+			if seconds, ok := soleMaxAge(said); err == nil && ok && got.lifetime != min(seconds, longest) {
+				t.Errorf("%q: fresh for %s, want %s", h, got.lifetime, seconds)
+			}
+		}
+	})
+}
+
+// soleMaxAge returns the time that is stated, where nothing else that is known is.
+func soleMaxAge(d *httpsfv.Dictionary) (time.Duration, bool) {
+	if d == nil {
+		return 0, false
+	}
+	for _, name := range []string{"s-maxage", "no-cache"} {
+		if _, there := d.Get(name); there {
+			return 0, false
+		}
+	}
+	member, _ := d.Get("max-age")
+	item, _ := member.(httpsfv.Item)
+	seconds, ok := item.Value.(int64)
+	return time.Duration(min(max(seconds, 0), int64(longest/time.Second))) * time.Second, ok
 }

@@ -233,16 +233,12 @@ func (c *Cache) askOpening(
 	case a.StatusCode != http.StatusNotModified && a.StatusCode != http.StatusRequestedRangeNotSatisfiable:
 		return a, false, nil
 	}
-	// A range that one client has made up says nothing of the object to others, nor
-	// does a 304 about another version than the stored one (RFC 9111, section 4.3.4).
 	if len(header) > 0 {
-		a.close()
-		fl.sent = make(http.Header)
-		if a, err = ask(ctx, req, req.Fetch, fl.sent); err != nil {
+		if a, err = askAnew(ctx, fl, req, a); err != nil {
 			return nil, false, err
 		}
 	}
-	if a.StatusCode != http.StatusOK && (!req.Policy.Gateway || a.StatusCode == http.StatusNotModified) {
+	if !isOfBytes(a.StatusCode) && (!req.Policy.Gateway || a.StatusCode == http.StatusNotModified) {
 		a.close()
 		return nil, false, fmt.Errorf("%w: status %d to a plain request", ErrBadAnswer, a.StatusCode)
 	}

@@ -109,17 +109,21 @@ func (p *response) forward(a *answer, head bool) error {
 		p.begin()
 		return nil
 	case http.StatusRequestedRangeNotSatisfiable:
-		if head { // of something empty
-			p.status, a.size = http.StatusOK, 0
-			break
-		}
 		_, size, err := byterange.ParseContentRange(a.Header.Get("Content-Range"))
 		if !errors.Is(err, byterange.ErrUnsatisfied) {
 			size = -1
 		}
-		p.unsatisfied(size)
-		p.begin()
-		return nil
+		if !head {
+			p.unsatisfied(size)
+			p.begin()
+			return nil
+		}
+		if size > 0 { // it has a first byte, after all
+			return fmt.Errorf("%w: status 416 to its first byte", ErrBadAnswer)
+		}
+		// It is empty. What the header describes is the page about that.
+		p.header.Del("Content-Type")
+		p.status, a.size = http.StatusOK, 0
 	}
 	if head {
 		p.status = http.StatusOK

@@ -66,6 +66,32 @@ func TestForward(t *testing.T) {
 	}
 }
 
+// TestForwardRefusedHead asks an upstream that refuses the first byte: unless it says that
+// there is one, what it has is empty, and its page about that is none of the client's.
+func TestForwardRefusedHead(t *testing.T) {
+	for contentRange, want := range map[string]string{"": "0", "bytes */0": "0", "bytes */700": ""} {
+		fetch := func(context.Context, http.Header) (*http.Response, error) {
+			h := http.Header{"Content-Type": {"text/html"}}
+			if contentRange != "" {
+				h.Set("Content-Range", contentRange)
+			}
+			return &http.Response{StatusCode: http.StatusRequestedRangeNotSatisfiable, Header: h, Body: http.NoBody}, nil
+		}
+		w, r := httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodHead, "/", nil)
+		req := Request{Key: "a", Policy: policy(), Fetch: fetch}
+		_, err := (&transaction{c: newTest(t, Limits{Memory: 1 << 20}), req: req}).forward(w, r)
+		if want == "" {
+			if !errors.Is(err, ErrBadAnswer) || len(w.Header()) > 0 {
+				t.Errorf("%s: got %v and %v", contentRange, err, w.Header())
+			}
+			continue
+		}
+		if h := w.Header(); err != nil || w.Code != http.StatusOK || h.Get("Content-Length") != want || h.Get("Content-Type") != "" {
+			t.Errorf("%q: got %d, %v, %v", contentRange, w.Code, h, err)
+		}
+	}
+}
+
 // TestSeveralRangesPassThrough wants several ranges of what must not be stored, from
 // a real server: its multipart answer is none that the cache can read, so it is
 // asked for the whole.

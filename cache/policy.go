@@ -62,9 +62,11 @@ func (p *Policy) storable(request http.Header, resp *http.Response, size int64) 
 func (p *Policy) mayStore(request http.Header, status int, h http.Header, arrived time.Time) bool {
 	d, targeted := responseDirectives(h)
 	switch {
+	case !isModest(h):
+		return false
 	case !p.Gateway:
 		return p.mayStoreMedia(d, h)
-	case !isStorable(status) || !isForAll(d, request, h) || !isModest(h):
+	case !isStorable(status) || !isForAll(d, request, h):
 		return false
 	case p.overrides(status):
 		return true

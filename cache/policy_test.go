@@ -32,6 +32,7 @@ func TestPolicyDecidesWhatIsKept(t *testing.T) {
 		{"private", http.Header{"Cache-Control": {"Private"}}, nil, false, Pass},
 		{"overridden", http.Header{"Cache-Control": {"no-store"}}, func(_ *origin, p *Policy) { p.OverrideTTL = 2 * hour }, true, Hit},
 		{"vary on everything", http.Header{"Vary": {"*"}}, nil, false, Pass},
+		{"large header", http.Header{"Cache-Tag": {strings.Repeat("a", maxHeader)}}, nil, false, Pass},
 		{"too large", nil, func(_ *origin, p *Policy) { p.MaxObject = 1000 }, false, Pass},
 		{"length unknown", nil, func(o *origin, _ *Policy) { o.unknown = true }, true, Hit},
 		{"ends with its connection", nil, func(o *origin, _ *Policy) {

@@ -108,6 +108,37 @@ func TestUnsatisfiableRangeIsNotAllThatCounts(t *testing.T) {
 	}
 }
 
+// TestRangeBehindTheEnd has a client ask for what a large object does not have. The
+// upstream sends one slice, and not all of it.
+func TestRangeBehindTheEnd(t *testing.T) {
+	for _, etag := range []string{`"v1"`, ""} {
+		t.Run("ETag "+etag, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newTest(t, Limits{Slice: 1000})
+				o := newOrigin(content(1, 100_000))
+				if etag == "" {
+					o.header.Del("Etag")
+				}
+				req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
+				for range 2 {
+					resp, _, err := get(t, c, req, "Range", "bytes=999999-")
+					if err != nil || resp.StatusCode != 416 || resp.Header.Get("Content-Range") != "bytes */100000" {
+						t.Fatalf("got %d, %v, %v", resp.StatusCode, resp.Header, err)
+					}
+				}
+				synctest.Wait()
+				if o.sent > 2000 {
+					t.Errorf("the upstream sent %d bytes", o.sent)
+				}
+				resp, _, err := get(t, c, req)
+				if err != nil || !bytes.Equal(read(t, resp), o.body) {
+					t.Errorf("then all of it: %v", err)
+				}
+			})
+		})
+	}
+}
+
 func TestMultipart(t *testing.T) {
 	c := newTest(t, Limits{})
 	o := newOrigin(content(4, 600<<10))

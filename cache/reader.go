@@ -15,8 +15,9 @@ type sink interface {
 	// write takes bytes that are in memory.
 	write(p []byte) error
 
-	// writeFile takes the n bytes of a file from off on.
-	writeFile(f *os.File, off, n int64) error
+	// writeFile takes the n bytes of a file from off on, and returns how many it has
+	// taken.
+	writeFile(f *os.File, off, n int64) (int64, error)
 
 	// idle is called before each wait.
 	idle()
@@ -25,15 +26,18 @@ type sink interface {
 // discard is the sink of who only wants the bytes to be there.
 type discard struct{}
 
-func (discard) write([]byte) error                     { return nil }
-func (discard) writeFile(*os.File, int64, int64) error { return nil }
-func (discard) idle()                                  {}
+func (discard) write([]byte) error { return nil }
+
+func (discard) writeFile(_ *os.File, _, n int64) (int64, error) { return n, nil }
+
+func (discard) idle() {}
 
 // piece is what is there of an object from an offset on: bytes in memory, or else
 // a part of a slice's file, which its owner closes.
 type piece struct {
 	data   []byte
 	file   *disk.File
+	slice  int   // that the file has
 	off, n int64 // within file
 }
 
@@ -42,19 +46,6 @@ func (p piece) len() int64 {
 		return p.n
 	}
 	return int64(len(p.data))
-}
-
-// send hands the first n bytes to a sink, and lets go of the piece.
-func (p piece) send(to sink, n int64) error {
-	if p.file == nil {
-		return to.write(p.data[:n])
-	}
-	defer p.close()
-	err := to.writeFile(p.file.File, p.off, n)
-	if errors.Is(err, syscall.EIO) || errors.Is(err, io.ErrUnexpectedEOF) { // of the file, not of the client
-		p.file.Unreadable(err)
-	}
-	return err
 }
 
 func (p piece) close() {
@@ -74,14 +65,31 @@ func (t *transaction) copy(ctx context.Context, start, end int64, to sink) error
 		if err != nil {
 			return err
 		}
-		n := wants(off, end, p.len())
-		if err := p.send(to, n); err != nil {
+		sent, err := t.send(p, wants(off, end, p.len()), to)
+		if err != nil {
 			return err
 		}
-		off += n
+		off += sent
 	}
 	t.satisfied(end)
 	return nil
+}
+
+// send hands the first n bytes of a piece to a sink, and lets go of the piece. It
+// returns how many the sink has: fewer than n if a file can't be read any further, and
+// then next has the rest from elsewhere.
+func (t *transaction) send(p piece, n int64, to sink) (int64, error) {
+	if p.file == nil {
+		return n, to.write(p.data[:n])
+	}
+	defer p.close()
+	sent, err := to.writeFile(p.file.File, p.off, n)
+	if errors.Is(err, syscall.EIO) || errors.Is(err, io.ErrUnexpectedEOF) { // of the file, not of the client
+		p.file.Unreadable(err)
+		t.unreadable = p.slice + 1
+		err = nil
+	}
+	return sent, err
 }
 
 // satisfied tells the fill that the reader has got all that it wanted.
@@ -269,5 +277,5 @@ func (t *transaction) fromDisk(off int64, v view) (piece, bool) {
 			return piece{data: data[off-start:]}, true
 		}
 	}
-	return piece{file: f, off: off - start, n: end - off}, err == nil
+	return piece{file: f, slice: i, off: off - start, n: end - off}, err == nil
 }

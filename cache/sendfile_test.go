@@ -115,28 +115,38 @@ func (w *teeWriter) Write(p []byte) (int, error) {
 }
 
 // TestFileShrinksWhileItIsSent has a file lose its end after it was opened: the client
-// sees an error, and the next one gets it all.
+// gets the rest from upstream, or sees an error, and the next one gets it all.
 func TestFileShrinksWhileItIsSent(t *testing.T) {
-	n := newDiskNode(t, Limits{Memory: 1, Slice: 100_000})
-	o := newOrigin(content(1, 100_000))
-	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
-	n.bring(t, req)
-	files := n.files()
-	if len(files) != 1 {
-		t.Fatalf("on disk: %q", files)
-	}
-	client := &checking{header: http.Header{}, want: &pattern{}}
-	client.paused = func(got int64) error {
-		if got == 0 {
+	for _, away := range []bool{false, true} {
+		n := newDiskNode(t, Limits{Memory: 1, Slice: 100_000})
+		o := newOrigin(content(1, 100_000))
+		req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
+		n.bring(t, req)
+		files := n.files()
+		if len(files) != 1 {
+			t.Fatalf("on disk: %q", files)
+		}
+		client := &checking{header: http.Header{}, want: &pattern{}}
+		client.paused = func(got int64) error {
+			if got > 0 {
+				return nil
+			}
+			if away {
+				o.fail = func(int, http.Header) error { return errors.New("refused") }
+			}
 			return os.Truncate(files[0], 70_000)
 		}
-		return nil
-	}
-	if err := serve(t.Context(), n.Cache, client, req, ""); !errors.Is(err, ErrAborted) {
-		t.Errorf("after %d bytes: %v", client.got, err)
-	}
-	resp, status, err := get(t, n.Cache, req)
-	if err != nil || status == Hit || !bytes.Equal(read(t, resp), o.body) {
-		t.Errorf("%s, %v", status, err)
+		err := serve(t.Context(), n.Cache, client, req, "")
+		if away != errors.Is(err, ErrAborted) || !away && (err != nil || client.got != 100_000) {
+			t.Errorf("upstream away: %v: after %d bytes: %v", away, client.got, err)
+		}
+		o.fail = nil
+		resp, status, err := get(t, n.Cache, req)
+		if err != nil || (status == Hit) == away || !bytes.Equal(read(t, resp), o.body) {
+			t.Errorf("upstream away: %v: %s, %v", away, status, err)
+		}
+		if n := o.count(); n != 2 && !away {
+			t.Errorf("%d requests", n)
+		}
 	}
 }

@@ -126,30 +126,29 @@ func (p *response) write(b []byte) error {
 	return err
 }
 
-// writeFile takes the n bytes of a file from off on.
-func (p *response) writeFile(f *os.File, off, n int64) error {
+// writeFile takes the n bytes of a file from off on, and returns how many the client
+// was sent.
+func (p *response) writeFile(f *os.File, off, n int64) (sent int64, err error) {
 	p.begin()
 	p.behind = true
+	defer func() { p.t.sent.addFromDisk(sent) }()
 	if p.sendfile {
-		sent, err := sendfile(p.w.(io.ReaderFrom), f, off, n)
-		p.t.sent.addFromDisk(sent)
-		return err
+		return sendfile(p.w.(io.ReaderFrom), f, off, n)
 	}
 	buf := buffers.Get().(*[64 << 10]byte)
 	defer buffers.Put(buf)
-	for n > 0 {
-		b := buf[:min(n, int64(len(buf)))]
-		if _, err := f.ReadAt(b, off); err != nil {
-			return unexpected(err)
+	for sent < n {
+		b := buf[:min(n-sent, int64(len(buf)))]
+		if _, err := f.ReadAt(b, off+sent); err != nil {
+			return sent, unexpected(err)
 		}
 		written, err := p.w.Write(b)
-		p.t.sent.addFromDisk(int64(written))
+		sent += int64(written)
 		if err != nil {
-			return err
+			return sent, err
 		}
-		off, n = off+int64(len(b)), n-int64(len(b))
 	}
-	return nil
+	return sent, nil
 }
 
 // idle sends what has been written, so that a listener who has to wait has all
@@ -374,8 +373,8 @@ func (t *transaction) sendParts(ctx context.Context, p *response, ranges []byter
 			first.close()
 			return p.end(err)
 		}
-		n := wants(r.Start, r.End, first.len())
-		if err := first.send(p, n); err != nil {
+		n, err := t.send(first, wants(r.Start, r.End, first.len()), p)
+		if err != nil {
 			return p.end(err)
 		}
 		if err := t.copy(ctx, r.Start+n, r.End, p); err != nil {

@@ -81,6 +81,9 @@ func decodeObject(key string, b []byte) (*object, error) {
 	if string(m.Key) != key || m.SliceSize <= 0 || m.Size <= 0 || m.Size > maxSize {
 		return nil, errors.New("not the key's object")
 	}
+	if now := time.Now(); m.Arrived.After(now) { // the clock was ahead: how old it is nobody knows
+		m.Arrived, m.Lifetime = now, 0
+	}
 	header := m.Header.header()
 	return &object{
 		key:       key,

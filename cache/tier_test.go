@@ -2,11 +2,15 @@ package cache
 
 import (
 	"bytes"
+	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+	"unicode/utf8"
 )
 
 const diskSpace = 64 << 20
@@ -289,4 +293,36 @@ func TestDiskGetsWhatMemoryLetsGo(t *testing.T) {
 	if status := ask("a"); status != Hit {
 		t.Error(status)
 	}
+}
+
+// FuzzDecodeObject reads what a file's checksum says to be right, but which some other
+// version may have written: there is an object that can be written again, or an error.
+func FuzzDecodeObject(f *testing.F) {
+	o := &object{key: "stream/x", status: 200, size: 10, sliceSize: 4, arrived: time.Unix(1, 2), header: http.Header{"Etag": {`"a"`}, "X": {"\xff", ""}}}
+	f.Add("stream/x", o.encode(), "\x80", "\n")
+	f.Add("", []byte(`{"key":"","size":1,"slice":1}`), "", "")
+	f.Add("a", []byte(`{"key":"YQ==","size":1152921504606846976,"slice":1,"status":-1,"arrived":"0000-01-01T00:00:00Z","header":{"":null}}`), "a", "")
+	f.Add("a", []byte(`{"key":"YQ==","size":1,"slice":9223372036854775807,"arrived":"9999-12-31T23:59:59.999999999+23:59"}`), "Age", "1")
+	f.Fuzz(func(t *testing.T, key string, b []byte, name, value string) {
+		if o, err := decodeObject(key, b); err == nil {
+			if o.key != key || o.size <= 0 || o.size > maxSize || o.sliceSize <= 0 || o.validator.size != o.size {
+				t.Errorf("%+v", o)
+			}
+			if _, start, end := o.bounds(o.size - 1); start >= o.size || end != o.size {
+				t.Errorf("the last byte of %d is in the slice from %d to %d", o.size, start, end)
+			}
+			again, err := decodeObject(key, o.encode())
+			if err != nil || !bytes.Equal(again.encode(), o.encode()) {
+				t.Errorf("%+v, %v", again, err)
+			}
+		}
+		own := &object{key: key, status: 206, size: maxSize, sliceSize: 1, header: http.Header{name: {value, ""}}}
+		got, err := decodeObject(key, own.encode())
+		if err != nil || utf8.ValidString(name) && !reflect.DeepEqual(got.header, own.header) {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if _, err := decodeObject(key+"x", own.encode()); err == nil {
+			t.Error("it is taken for another key's")
+		}
+	})
 }

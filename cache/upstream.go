@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -96,6 +97,37 @@ func ask(ctx context.Context, req Request, fetch Fetch, header http.Header) (*an
 		return nil, err
 	}
 	return a, nil
+}
+
+// askAnew asks for an object whose upstream has answered the question alone: a range
+// that one client has made up says nothing of the object to others, nor does a 304 about
+// another version than the stored one (RFC 9111, section 4.3.4). Behind a range that
+// begins after the end it asks for the first slice, so that no client has an upstream
+// send what nobody wants.
+func askAnew(ctx context.Context, fl *flight, req Request, last *answer) (*answer, error) {
+	last.close()
+	fl.sent = make(http.Header)
+	if last.StatusCode == http.StatusRequestedRangeNotSatisfiable && saysSize(last) && !req.Policy.Gateway && req.Policy.Admit == nil {
+		fl.sent.Set("Range", openingRange(byterange.Spec{First: 0, Last: 0}, fl.slice, 0))
+		a, err := ask(ctx, req, req.Fetch, fl.sent)
+		if err != nil || isOfBytes(a.StatusCode) {
+			return a, err
+		}
+		a.close()
+		fl.sent = make(http.Header)
+	}
+	return ask(ctx, req, req.Fetch, fl.sent)
+}
+
+// saysSize reports whether a 416 has the size of an object that is not empty.
+func saysSize(a *answer) bool {
+	_, size, err := byterange.ParseContentRange(a.Header.Get("Content-Range"))
+	return errors.Is(err, byterange.ErrUnsatisfied) && size > 0
+}
+
+// isOfBytes reports whether an answer with the status has bytes of the object.
+func isOfBytes(status int) bool {
+	return status == http.StatusOK || status == http.StatusPartialContent
 }
 
 // isOfObject reports whether a status says something of an object that there is, and

@@ -3,6 +3,7 @@ package resolver
 import (
 	"encoding/base64"
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -122,5 +123,13 @@ func FuzzParseID(f *testing.F) {
 	} {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, s string) { checkOnlyForms(t, s) })
+	source := regexp.MustCompile(`^[A-Za-z0-9_-]{11}$`)
+	f.Fuzz(func(t *testing.T, s string) {
+		checkOnlyForms(t, s)
+		for _, form := range []string{s, voyoPrefix + base64.RawURLEncoding.EncodeToString([]byte(s))} {
+			if id, err := ParseID(form); source.MatchString(s) != (id == ID(s) && err == nil) {
+				t.Errorf("ParseID(%q) = %q, %v", form, id, err)
+			}
+		}
+	})
 }

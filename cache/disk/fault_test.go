@@ -44,17 +44,43 @@ func descriptors(t *testing.T) int {
 	return len(entries)
 }
 
-// Permissions of directories that are there are kept, others are the owner's only.
+// Permissions of directories that are there are kept, others are the owner's only,
+// also where the process leaves it to files to be careful.
 func TestPermissions(t *testing.T) {
+	before := syscall.Umask(0)
+	defer syscall.Umask(before)
 	dir := filepath.Join(memDir(t), "cache")
 	must(t, os.Mkdir(dir, 0o700), os.Chmod(dir, 0o755))
 	s, _ := openTest(t, dir, noLimit)
-	o := fill(s, "x", false, 1, 10)
-	for path, want := range map[string]fs.FileMode{
-		dir: 0o755, filepath.Join(dir, "00"): 0o700, filepath.Join(dir, temps): 0o700, pathOf(o, 0): 0o600, metaPathOf(o): 0o600,
-	} {
-		if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != want {
-			t.Errorf("%s: %v, %v", path, fi.Mode(), err)
+	fill(s, "x", false, 3, 10)
+	must(t, s.SetNote(NewID("", "note"), []byte("note")))
+	s.Flush()
+	made, _ := openTest(t, filepath.Join(memDir(t), "above", "below"), noLimit)
+	for _, root := range []string{dir, filepath.Dir(made.dir)} {
+		files := 0
+		must(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			fi, err := entry.Info()
+			if err != nil {
+				return err
+			}
+			want := fs.FileMode(0o700)
+			switch {
+			case path == dir:
+				want = 0o755
+			case !entry.IsDir():
+				files++
+				want = 0o600
+			}
+			if fi.Mode().Perm() != want {
+				t.Errorf("%s: %v", path, fi.Mode())
+			}
+			return nil
+		}))
+		if root == dir && files < 4 {
+			t.Errorf("only %d files are there", files)
 		}
 	}
 }

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/voyo-music/caddy-voyo/internal/contain"
 )
@@ -159,6 +161,7 @@ func readShard(path string, k byte) (all []found, foreign int, err error) {
 		return nil, 0, err
 	}
 	defer dir.Close()
+	now := time.Now()
 	for err == nil {
 		var entries []os.DirEntry
 		entries, err = dir.ReadDir(1024)
@@ -175,7 +178,7 @@ func readShard(path string, k byte) (all []found, foreign int, err error) {
 			if n.index < 0 {
 				n.size = min(fi.Size(), maxMeta+metaHeader)
 			}
-			all = append(all, found{n, fi.ModTime().UnixNano()})
+			all = append(all, found{n, usedAt(fi.ModTime(), now)})
 		}
 	}
 	slices.SortFunc(all, func(a, b found) int {
@@ -186,6 +189,15 @@ func readShard(path string, k byte) (all []found, foreign int, err error) {
 		err = nil
 	}
 	return all, foreign, err
+}
+
+// usedAt returns when a file was used, by its mtime. What was used in the future was
+// used before all else: or else it would stay for as long as the clock was ahead.
+func usedAt(mtime, now time.Time) int64 {
+	if mtime.After(now) {
+		return mtime.UnixNano() - math.MaxInt64
+	}
+	return mtime.UnixNano()
 }
 
 // merge puts what was found in a shard into the index.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"regexp"
 	"testing"
 )
 
@@ -32,6 +33,14 @@ func TestName(t *testing.T) {
 	}
 }
 
+// fileName is the form of the names of files, spelled out.
+var fileName = regexp.MustCompile(`^[0-9a-f]{32}-[0-7][0-9a-f]{15}-(?:meta-` + number + `|` + number + `-` + sliceLength + `-[0-9a-f]{8})$`)
+
+const (
+	number      = `(?:0|[1-9a-f][0-9a-f]{0,14}|[1-7][0-9a-f]{15})`
+	sliceLength = `(?:0|[1-9a-f][0-9a-f]{0,6}|[1-3][0-9a-f]{7}|40000000)`
+)
+
 func FuzzName(f *testing.F) {
 	good := ident{id: ID{1, 2, 3}, version: 5, index: 0x1f, size: 0x2000, crc: 0xab}
 	f.Add(good.String())
@@ -47,6 +56,9 @@ func FuzzName(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name string) {
 		n, ok := parse(name)
+		if ok != fileName.MatchString(name) {
+			t.Errorf("%q is a name: %t", name, ok)
+		}
 		if !ok {
 			return
 		}

@@ -110,7 +110,10 @@ func (s *Store) use(f *file, changed int64) bool {
 // file does not say so yet. The caller holds s.mu.
 func (s *Store) touch(f *file) {
 	s.used.front(f)
-	if !f.touching && s.closing.IsZero() && s.err == nil && time.Since(time.Unix(0, f.changed)) >= s.tune.touch {
+	if since := time.Since(time.Unix(0, f.changed)); since >= 0 && since < s.tune.touch {
+		return // below zero it was changed when the clock was ahead
+	}
+	if !f.touching && s.closing.IsZero() && s.err == nil {
 		f.touching = true
 		s.touched = append(s.touched, f)
 		s.poke()

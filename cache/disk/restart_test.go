@@ -87,8 +87,7 @@ func TestOrderOfUse(t *testing.T) {
 		if _, err := read(t, objects[i], 0); err != nil {
 			t.Error(err)
 		}
-		s.Flush() // their times must differ
-		time.Sleep(5 * time.Millisecond)
+		s.Flush() // or else their times could be the same
 	}
 	s.Close()
 
@@ -108,6 +107,27 @@ func TestOrderOfUse(t *testing.T) {
 	if st := s.Stats(); st.Slices != 0 || st.Evicted != n {
 		t.Errorf("%+v", st)
 	}
+}
+
+// What was used when the clock was ahead does not stay longer for it.
+func TestOrderOfUseInTheFuture(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := openTest(t, dir, noLimit)
+	future := time.Now().AddDate(20, 0, 0)
+	for i, at := range []time.Time{time.Now().Add(-time.Hour), future.Add(time.Hour), time.Now(), future} {
+		o := fill(s, fmt.Sprint(i), false, 1, 10)
+		must(t, os.Chtimes(pathOf(o, 0), at, at))
+	}
+	s.Close()
+	s, _ = openTest(t, dir, noLimit)
+	for _, i := range []int{3, 1, 0, 2} {
+		s.Flush()
+		if got := oldest(s); got != fmt.Sprint(i) {
+			t.Errorf("%s is evicted next, want %d", got, i)
+		}
+		s.SetLimit(s.Stats().Bytes - 1)
+	}
+	s.check(t)
 }
 
 // oldest returns the meta data of the object that is to be evicted next.

@@ -12,8 +12,14 @@ import (
 	"github.com/voyo-music/caddy-voyo/resolver/internal/pattern"
 )
 
-// maxTargets bounds how many places are tried for one asset.
-const maxTargets = 8
+const (
+	// maxTargets bounds how many places are tried for one asset.
+	maxTargets = 8
+
+	// maxLocation bounds a URL, in bytes: it is remembered. It is as long as RFC 9110,
+	// section 4.1, would have everybody support.
+	maxLocation = 8000
+)
 
 var errMalformed = errors.New("service's answer is malformed JSON")
 
@@ -80,8 +86,11 @@ func (f format) read(body []byte, from *url.URL, a resolver.Asset) (*resolver.An
 
 // parse returns the URL of a location, nil if it is of no use.
 func (f format) parse(location string, from *url.URL) *url.URL {
+	if location == "" || len(location) > maxLocation {
+		return nil
+	}
 	u, err := url.Parse(location)
-	if err != nil || location == "" {
+	if err != nil {
 		return nil
 	}
 	if f.relative {

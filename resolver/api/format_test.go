@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +34,7 @@ const piped = `{
 }`
 
 func TestAnswers(t *testing.T) {
+	long := strings.Repeat("a", maxLocation-len("https://m/"))
 	for _, tc := range []struct {
 		name, format, body string
 		asset              resolver.Asset
@@ -54,6 +56,8 @@ func TestAnswers(t *testing.T) {
 		{"fragment", "voyo", `{"url":"https://m/a#t=1"}`, guesttest.Audio, "https://m/a"},
 		{"user info", "voyo", `{"url":"https://u:p@m/a"}`, guesttest.Audio, ""},
 		{"file", "voyo", `{"url":"file:///etc/passwd"}`, guesttest.Audio, ""},
+		{"as long as can be", "voyo", `{"url":"https://m/` + long + `"}`, guesttest.Audio, "https://m/" + long},
+		{"too long", "voyo", `{"url":"https://m/a` + long + `","audioUrl":"https://m/b"}`, guesttest.Audio, "https://m/b"},
 		{"no host", "voyo", `{"url":"https:///a"}`, guesttest.Audio, ""},
 		{"malformed url", "voyo", `{"url":"https://m/%zz"}`, guesttest.Audio, ""},
 		{"art", "voyo", `{"url":"https://m/a"}`, guesttest.Art, ""},
@@ -104,6 +108,27 @@ func TestMaxTargets(t *testing.T) {
 	answer, err := formats["piped"].read([]byte(`{"audioStreams":[`+streams+`]}`), nil, guesttest.Audio)
 	if err != nil || len(answer.Targets) != maxTargets {
 		t.Errorf("got %+v, %v", answer, err)
+	}
+}
+
+// What an answer takes in memory is no multiple of what it is in JSON.
+func TestAnswersTakeLittleMemory(t *testing.T) {
+	streams := "[" + strings.Repeat("{},", maxBody/3-100) + `{"url":"https://p/late"}]`
+	for name, body := range map[string]string{
+		"many streams":    `{"audioStreams":` + streams + `}`,
+		"nested":          strings.Repeat(`{"audioStreams":[`, maxBody/17),
+		"nested, skipped": `{"a":` + strings.Repeat("[", maxBody-5),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		answer, err := formats["piped"].read([]byte(body), nil, guesttest.Audio)
+		runtime.ReadMemStats(&after)
+		if err == nil {
+			t.Errorf("%s: got %+v", name, answer)
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; took > 4*maxBody {
+			t.Errorf("%s: took %d bytes for one of %d", name, took, len(body))
+		}
 	}
 }
 

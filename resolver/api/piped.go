@@ -11,11 +11,16 @@ import (
 	"github.com/voyo-music/caddy-voyo/resolver"
 )
 
-// pipedAnswer is what Piped answers to /streams/{id}, as far as it matters here.
+// maxStreams is how many streams of a kind are looked at. Piped names some thirty.
+const maxStreams = 100
+
+// pipedAnswer is what Piped answers to /streams/{id}, as far as it matters here. Of
+// arrays, encoding/json drops what is too much: in memory, streams may take fifty
+// times what they take in JSON.
 type pipedAnswer struct {
-	AudioStreams []pipedStream `json:"audioStreams"`
-	VideoStreams []pipedStream `json:"videoStreams"`
-	ThumbnailURL string        `json:"thumbnailUrl"`
+	AudioStreams [maxStreams]pipedStream `json:"audioStreams"`
+	VideoStreams [maxStreams]pipedStream `json:"videoStreams"`
+	ThumbnailURL string                  `json:"thumbnailUrl"`
 }
 
 type pipedStream struct {
@@ -57,17 +62,18 @@ func locationsPiped(body []byte, a resolver.Asset) ([]string, error) {
 		if a.Bitrate == resolver.LowBitrate {
 			height = 360
 		}
-		return nearest(answer.VideoStreams, func(s pipedStream) rank { return s.videoRank(height) }), nil
+		return nearest(answer.VideoStreams[:], func(s pipedStream) rank { return s.videoRank(height) }), nil
 	default:
 		bitrate := float64(a.Bitrate) * 1000
-		return nearest(answer.AudioStreams, func(s pipedStream) rank { return s.audioRank(bitrate) }), nil
+		return nearest(answer.AudioStreams[:], func(s pipedStream) rank { return s.audioRank(bitrate) }), nil
 	}
 }
 
-// nearest returns the streams' URLs by rank, without the playlists.
+// nearest returns the streams' URLs by rank, without the playlists and those that have
+// none.
 func nearest(streams []pipedStream, rankOf func(pipedStream) rank) []string {
 	streams = slices.DeleteFunc(streams, func(s pipedStream) bool {
-		return strings.Contains(strings.ToLower(s.MIMEType), "mpegurl")
+		return s.URL == "" || strings.Contains(strings.ToLower(s.MIMEType), "mpegurl")
 	})
 	slices.SortStableFunc(streams, func(s, t pipedStream) int {
 		a, b := rankOf(s), rankOf(t)
