@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -101,8 +102,9 @@ func (h *Handler) serveArt(w http.ResponseWriter, r *http.Request, req request, 
 
 // conclude ends a request for an asset.
 func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, req request, up *upstream, status cache.Status, err error) error {
-	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	repl.Set("http.voyo.resolver", up.answeredBy())
+	if source := up.answeredBy(); source != "" {
+		r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.voyo.resolver", source)
+	}
 	return h.end(r, string(req.asset.Kind), status, err, func() error { return answerError(w, r, problemOf(req.asset.Kind, err)) })
 }
 
@@ -141,16 +143,32 @@ func setPlaceholders(r *http.Request, req request) {
 	if req.endpoint == endpointHealth {
 		return
 	}
-	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	a := req.asset
-	repl.Set("http.voyo.id", a.ID.String())
-	repl.Set("http.voyo.vyo_id", a.ID.VOYO())
-	repl.Set("http.voyo.kind", string(a.Kind))
-	repl.Set("http.voyo.quality", req.quality)
-	if a.Kind == resolver.Art {
-		repl.Set("http.voyo.image", a.Image)
-		return
+	r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Map(req.placeholder)
+}
+
+// placeholder returns what a placeholder stands for, when somebody asks.
+func (r request) placeholder(key string) (any, bool) {
+	name, ours := strings.CutPrefix(key, "http.voyo.")
+	if !ours {
+		return nil, false
 	}
-	repl.Set("http.voyo.type", string(a.Type))
-	repl.Set("http.voyo.bitrate", strconv.Itoa(a.Bitrate))
+	stream := r.asset.Kind == resolver.Stream
+	switch name {
+	case "id":
+		return r.asset.ID.String(), true
+	case "vyo_id":
+		return r.asset.ID.VOYO(), true
+	case "kind":
+		return string(r.asset.Kind), true
+	case "quality":
+		return r.quality, true
+	case "image":
+		return r.asset.Image, !stream
+	case "type":
+		return string(r.asset.Type), stream
+	case "bitrate":
+		return strconv.Itoa(r.asset.Bitrate), stream
+	default:
+		return nil, false
+	}
 }

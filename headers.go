@@ -49,9 +49,9 @@ func pick(header http.Header, fields []string) http.Header {
 func setCommonHeader(header http.Header) {
 	// Also without an Origin: a cache on the way must not give that answer to a
 	// page that has one (https://fetch.spec.whatwg.org/#cors-protocol-and-http-caches).
-	header.Add("Vary", "Origin")
-	header.Set("Cross-Origin-Resource-Policy", "cross-origin")
-	header.Set("X-Content-Type-Options", "nosniff")
+	header["Vary"] = append(header["Vary"], "Origin")
+	header["Cross-Origin-Resource-Policy"] = []string{"cross-origin"}
+	header["X-Content-Type-Options"] = []string{"nosniff"}
 }
 
 // upstreamHeader returns what each request to an upstream has, besides what its

@@ -53,6 +53,9 @@ func passedEdges(header http.Header) []string {
 // the request, and the refusal would be remembered for everybody. A loop by way
 // of such software is cut all the same: it keeps our entry, and we know that.
 func cdnLoop(header http.Header) string {
+	if len(header["Cdn-Loop"]) == 0 {
+		return loopEntry
+	}
 	edges := append(passedEdges(header), loopEntry)
 	return strings.Join(edges[max(0, len(edges)-maxEdges):], ", ")
 }

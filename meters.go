@@ -69,7 +69,7 @@ var passedBytes atomic.Int64
 
 // countAnswer counts a request that the cache has answered, or could not answer.
 func countAnswer(r *http.Request, kind string, status cache.Status, err error) {
-	requestsTotal.WithLabelValues(kind, string(status)).Inc()
+	meters[kind].requests[status].Inc()
 	if status == cache.Failed {
 		errorsTotal.WithLabelValues(kind, errorReason(r, err)).Inc()
 	}
@@ -115,17 +115,14 @@ func countPurge(p purgeAnswer) {
 	}
 }
 
-// timeFirstByte returns what is to be called when an answer begins, whose request has
-// come just now.
-func timeFirstByte(kind string) func(cache.Status) {
-	began := time.Now()
-	return func(status cache.Status) {
-		answered := firstByteMiss
-		if status == cache.Hit || status == cache.Stale {
-			answered = firstByteHit
-		}
-		firstByteSeconds.WithLabelValues(kind, answered).Observe(time.Since(began).Seconds())
+// observeFirstByte is called when an answer begins, whose request has come at the time
+// given.
+func observeFirstByte(kind string, came time.Time, status cache.Status) {
+	m := meters[kind].firstByteMiss
+	if status == cache.Hit || status == cache.Stale {
+		m = meters[kind].firstByteHit
 	}
+	m.Observe(time.Since(came).Seconds())
 }
 
 // What came of a lookup, as lookupsTotal has it.

@@ -65,6 +65,29 @@ var (
 	}, []string{"kind", "cache"})
 )
 
+// meters are those that each request is counted by, by kind: to look them up by their
+// labels takes longer than to count.
+var meters = make(map[string]meter)
+
+type meter struct {
+	requests                    map[cache.Status]prometheus.Counter
+	firstByteHit, firstByteMiss prometheus.Observer
+}
+
+func newMeter(kind string) meter {
+	m := meter{
+		requests:      make(map[cache.Status]prometheus.Counter),
+		firstByteHit:  firstByteSeconds.WithLabelValues(kind, firstByteHit),
+		firstByteMiss: firstByteSeconds.WithLabelValues(kind, firstByteMiss),
+	}
+	for _, status := range []cache.Status{
+		cache.Hit, cache.Miss, cache.Partial, cache.Stale, cache.Revalidated, cache.Pass, cache.Failed,
+	} {
+		m.requests[status] = requestsTotal.WithLabelValues(kind, string(status))
+	}
+	return m
+}
+
 // counters are all of them.
 var counters = []prometheus.Collector{
 	requestsTotal, errorsTotal, brokenTotal, refusedTotal, upstreamRequestsTotal, upstreamFailuresTotal, upstreamBytesTotal,
@@ -104,18 +127,11 @@ func newDesc(name, help string, labels ...string) *prometheus.Desc {
 // Series that are there before something happens show the first time that it does.
 func init() {
 	for _, kind := range kinds {
-		for _, status := range []cache.Status{
-			cache.Hit, cache.Miss, cache.Partial, cache.Stale, cache.Revalidated, cache.Pass, cache.Failed,
-		} {
-			requestsTotal.WithLabelValues(kind, string(status))
-		}
+		meters[kind] = newMeter(kind)
 		for _, reason := range errorReasons {
 			errorsTotal.WithLabelValues(kind, reason)
 		}
 		brokenTotal.WithLabelValues(kind)
-		for _, answered := range []string{firstByteHit, firstByteMiss} {
-			firstByteSeconds.WithLabelValues(kind, answered)
-		}
 	}
 	for _, reason := range refusals {
 		refusedTotal.WithLabelValues(reason)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -154,7 +155,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, f *forwardin
 	// What others made may have the origin refuse the request, and here its answer may
 	// be for many: see cdnLoop.
 	f.header.Set("Cdn-Loop", cdnLoop(r.Header))
-	began := timeFirstByte(kindPage)
+	came := time.Now()
 	status, err := h.state.pages.Serve(w, r, cache.Request{
 		Key:    f.key(),
 		Policy: &h.origin.policy,
@@ -162,7 +163,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, f *forwardin
 		Fetch:  h.fetchPage(f, http.MethodGet),
 		Head:   h.fetchPage(f, http.MethodHead),
 
-		Annotate: func(status cache.Status, _ http.Header) { began(status) },
+		Annotate: func(status cache.Status, _ http.Header) { observeFirstByte(kindPage, came, status) },
 	})
 	return h.end(r, kindPage, status, err, func() error { return pageError(err) })
 }

@@ -35,13 +35,14 @@ const (
 type upstream struct {
 	h       *Handler
 	asset   resolver.Asset
+	came    time.Time // when the request did
 	cdnLoop string
 	source  atomic.Pointer[string] // the resolver that had it
 	timing  atomic.Pointer[timing] // of the last fetch
 }
 
 func (h *Handler) upstream(r *http.Request, a resolver.Asset) *upstream {
-	return &upstream{h: h, asset: a, cdnLoop: cdnLoop(r.Header)}
+	return &upstream{h: h, asset: a, came: time.Now(), cdnLoop: cdnLoop(r.Header)}
 }
 
 // request returns what a cache needs to know to serve the asset. permit may be nil, and
@@ -51,9 +52,8 @@ func (u *upstream) request(permit func() error, signed *link) cache.Request {
 	if u.asset.Kind == resolver.Art {
 		policy = &u.h.artPolicy
 	}
-	began := timeFirstByte(string(u.asset.Kind))
 	annotate := func(status cache.Status, header http.Header) {
-		began(status)
+		observeFirstByte(string(u.asset.Kind), u.came, status)
 		u.setTiming(header)
 		boundFreshness(header, policy.MaxAge, signed)
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
@@ -100,16 +101,19 @@ func (p *response) begin() {
 		return
 	}
 	p.sent = true
+	h := p.w.Header()
 	if own := p.header["Vary"]; len(own) > 0 { // besides what other handlers' answers vary by
-		p.header["Vary"] = slices.Concat(p.w.Header()["Vary"], own)
+		p.header["Vary"] = slices.Concat(h["Vary"], own)
 	}
-	maps.Copy(p.w.Header(), p.header)
-	if _, ok := p.w.Header()["Content-Type"]; !ok {
-		p.w.Header()["Content-Type"] = nil // or else net/http guesses, for whoever did not want to say
+	maps.Copy(h, p.header)
+	recycle(p.header)
+	p.header = nil
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // or else net/http guesses, for whoever did not want to say
 	}
-	p.w.Header().Add("Cache-Status", p.outcome.String()) // behind what caches on the way have entered (RFC 9211, section 2)
+	h["Cache-Status"] = append(h["Cache-Status"], p.outcome.String()) // behind what caches on the way have entered (RFC 9211, section 2)
 	if p.annotate != nil {
-		p.annotate(p.outcome.status(), p.w.Header())
+		p.annotate(p.outcome.status(), h)
 	}
 	p.w.WriteHeader(p.status)
 }
@@ -185,7 +189,7 @@ func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byt
 		return nil
 	case r.Method == http.MethodHead:
 		if size >= 0 && hasContent(p.status) {
-			p.header.Set("Content-Length", strconv.FormatInt(size, 10))
+			p.header["Content-Length"] = []string{strconv.FormatInt(size, 10)}
 		}
 		t.sendHeader(p)
 		return nil
@@ -208,8 +212,8 @@ func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byt
 		return t.sendParts(ctx, p, ranges, size)
 	}
 	rng := ranges[0]
-	p.header.Set("Content-Range", byterange.ContentRange(rng, size))
-	p.header.Set("Content-Length", strconv.FormatInt(rng.Len(), 10))
+	p.header["Content-Range"] = []string{byterange.ContentRange(rng, size)}
+	p.header["Content-Length"] = []string{strconv.FormatInt(rng.Len(), 10)}
 	return p.end(t.copy(ctx, rng.Start, rng.End, p))
 }
 
@@ -228,7 +232,7 @@ func (t *transaction) prepare(p *response, r *http.Request) (size int64, v verdi
 	p.header = clientHeader(stored, t.req.Policy)
 	// It says that the upstream was not asked for this request (RFC 9111, section 5.1).
 	if t.stored || stored.Get("Age") != "" {
-		p.header.Set("Age", strconv.FormatInt(int64(age/time.Second), 10))
+		p.header["Age"] = []string{strconv.FormatInt(int64(age/time.Second), 10)}
 	}
 	if p.status == http.StatusOK { // RFC 9110, section 13.2.1
 		v = precondition(r, stored)
@@ -238,23 +242,46 @@ func (t *transaction) prepare(p *response, r *http.Request) (size int64, v verdi
 
 // clientHeader returns the fields of a stored or a forwarded answer that clients
 // are sent.
+//
+// Other handlers may change what they find in it in place: no values are shared.
 func clientHeader(upstream http.Header, policy *Policy) (h http.Header) {
 	if policy.Gateway {
 		h = upstream.Clone()
 	} else {
-		h = make(http.Header, 12)
-		for _, name := range []string{"Content-Type", "Etag", "Last-Modified", "Date"} {
+		h = headers.Get().(http.Header)
+		values := make([]string, len(sentFields)+1)
+		for i, name := range sentFields {
 			if v := upstream[name]; len(v) > 0 {
-				h[name] = v
+				values[i] = v[0]
+				h[name] = values[i : i+1 : i+1]
 			}
 		}
-		h.Set("Accept-Ranges", "bytes")
+		rest := values[len(sentFields):]
+		rest[0] = "bytes"
+		h["Accept-Ranges"] = rest
 	}
 	if policy.MaxAge >= 0 {
-		h.Del("Expires")
-		h.Set("Cache-Control", "public, max-age="+strconv.FormatInt(int64(policy.MaxAge/time.Second), 10))
+		delete(h, "Expires")
+		h["Cache-Control"] = []string{"public, max-age=" + strconv.FormatInt(int64(policy.MaxAge/time.Second), 10)}
 	}
 	return h
+}
+
+// sentFields are those of a stored answer that clients are sent, where that is not a
+// gateway's.
+var sentFields = [...]string{"Content-Type", "Etag", "Last-Modified", "Date"}
+
+// headers are empty, and of the size that is usual here.
+var headers = sync.Pool{New: func() any { return make(http.Header, usualFields) }}
+
+const usualFields = 16
+
+// recycle takes back a header whose fields have been copied.
+func recycle(h http.Header) {
+	if len(h) <= usualFields {
+		clear(h)
+		headers.Put(h)
+	}
 }
 
 // hasContent reports whether answers with a status can have content (RFC 9110, section
@@ -294,7 +321,7 @@ func (t *transaction) sendWhole(ctx context.Context, p *response, size int64) er
 		return errSuperseded
 	}
 	if size >= 0 && hasContent(p.status) {
-		p.header.Set("Content-Length", strconv.FormatInt(size, 10))
+		p.header["Content-Length"] = []string{strconv.FormatInt(size, 10)}
 	}
 	if size == 0 {
 		t.sendHeader(p)
@@ -330,7 +357,7 @@ func (t *transaction) sendParts(ctx context.Context, p *response, ranges []byter
 		return err
 	}
 	p.header.Set("Content-Type", "multipart/byteranges; boundary="+measure.Boundary())
-	p.header.Set("Content-Length", strconv.FormatInt(int64(length), 10))
+	p.header["Content-Length"] = []string{strconv.FormatInt(int64(length), 10)}
 
 	body := multipart.NewWriter(writerFunc(p.write))
 	if err := body.SetBoundary(measure.Boundary()); err != nil {
@@ -363,7 +390,7 @@ func (p *response) unsatisfied(size int64) {
 	p.status = http.StatusRequestedRangeNotSatisfiable
 	p.header = http.Header{"Cache-Control": {"no-store"}}
 	if size >= 0 {
-		p.header.Set("Content-Range", byterange.Unsatisfied(size))
+		p.header["Content-Range"] = []string{byterange.Unsatisfied(size)}
 	}
 }
 

@@ -217,6 +217,9 @@ func (s *store) use(o *object, off, n int64) {
 // confirm tells the disk that a slice in memory is wanted, which it would not know:
 // it keeps it for longer, or writes it if it was too slow for that or has evicted it.
 func (s *store) confirm(o *object, i int, sl *slice) {
+	if s.disk == nil {
+		return
+	}
 	there := o.disk != nil && o.disk.Touch(int64(i))
 	if !there && !o.whole() {
 		s.save(o, disk.Slice{Index: int64(i), Data: sl.data})

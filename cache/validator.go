@@ -65,33 +65,41 @@ const (
 // If-Modified-Since, in this order, for a GET or HEAD of a representation with
 // the header given (RFC 9110, section 13.2.2).
 func precondition(r *http.Request, h http.Header) verdict {
-	etag := h.Get("Etag")
-	modified, modErr := http.ParseTime(h.Get("Last-Modified"))
-
-	if im := r.Header.Values("If-Match"); len(im) > 0 {
-		if !matchesTag(im, etag, true) {
+	if im := r.Header["If-Match"]; len(im) > 0 {
+		if !matchesTag(im, h.Get("Etag"), true) {
 			return failed
 		}
-	} else if since, err := http.ParseTime(r.Header.Get("If-Unmodified-Since")); err == nil && modErr == nil {
-		if modified.After(since) {
+	} else if since, ok := dateIn(r.Header, "If-Unmodified-Since"); ok {
+		if modified, ok := dateIn(h, "Last-Modified"); ok && modified.After(since) {
 			return failed
 		}
 	}
-	if inm := r.Header.Values("If-None-Match"); len(inm) > 0 {
-		if matchesTag(inm, etag, false) {
+	if inm := r.Header["If-None-Match"]; len(inm) > 0 {
+		if matchesTag(inm, h.Get("Etag"), false) {
 			return notModified
 		}
 		return proceed
 	}
-	if modErr != nil { // as good, if not as early (RFC 9111, section 4.3.2)
-		modified, modErr = http.ParseTime(h.Get("Date"))
-	}
-	if since, err := http.ParseTime(r.Header.Get("If-Modified-Since")); err == nil && modErr == nil {
-		if !modified.After(since) {
+	if since, ok := dateIn(r.Header, "If-Modified-Since"); ok {
+		modified, ok := dateIn(h, "Last-Modified")
+		if !ok { // as good, if not as early (RFC 9111, section 4.3.2)
+			modified, ok = dateIn(h, "Date")
+		}
+		if ok && !modified.After(since) {
 			return notModified
 		}
 	}
 	return proceed
+}
+
+// dateIn returns a date of a header, if it has one that can be read.
+func dateIn(h http.Header, name string) (time.Time, bool) {
+	field := h.Get(name)
+	if field == "" {
+		return time.Time{}, false // to look for a date in it would be dear
+	}
+	date, err := http.ParseTime(field)
+	return date, err == nil
 }
 
 // matchesTag reports whether etag is in a list of entity tags, or the list is
@@ -153,7 +161,7 @@ func ifRangeHolds(r *http.Request, h http.Header) bool {
 // isStrongDate reports whether Last-Modified is a strong validator: Date tells that no
 // other version can have had the same (RFC 9110, section 8.8.2.2).
 func isStrongDate(h http.Header) bool {
-	modified, err := http.ParseTime(h.Get("Last-Modified"))
-	made, err2 := http.ParseTime(h.Get("Date"))
-	return err == nil && err2 == nil && made.Sub(modified) >= time.Second
+	modified, ok := dateIn(h, "Last-Modified")
+	made, ok2 := dateIn(h, "Date")
+	return ok && ok2 && made.Sub(modified) >= time.Second
 }
