@@ -4,6 +4,7 @@ package bench
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -44,9 +45,7 @@ func newHandler(b *testing.B, options map[string]any) caddyhttp.MiddlewareHandle
 		"audio":    []string{origin.URL + "/{http.voyo.bitrate}/{http.voyo.id}.opus"},
 		"art":      []string{origin.URL + "/art/{http.voyo.id}/{http.voyo.image}.png"},
 	}}}
-	for name, value := range options {
-		config[name] = value
-	}
+	maps.Copy(config, options)
 	text, err := json.Marshal(config)
 	if err != nil {
 		b.Fatal(err)
@@ -94,6 +93,7 @@ func newRequest(path string, header http.Header) *http.Request {
 
 // get answers the request, which must bring so many bytes.
 func get(b *testing.B, h caddyhttp.MiddlewareHandler, r *http.Request, w *sent, want int) {
+	b.Helper()
 	clear(w.header)
 	w.bytes = 0
 	if err := h.ServeHTTP(w, r, nil); err != nil || w.bytes != want {

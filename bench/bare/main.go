@@ -3,6 +3,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,7 +24,8 @@ func main() {
 	caddy.RegisterModule(new(bare))
 	httpcaddyfile.RegisterHandlerDirective("bare", func(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		b := new(bare)
-		return b, b.UnmarshalCaddyfile(h.Dispenser)
+		err := b.UnmarshalCaddyfile(h.Dispenser)
+		return b, err
 	})
 	httpcaddyfile.RegisterDirectiveOrder("bare", httpcaddyfile.Before, "reverse_proxy")
 	caddycmd.Main()
@@ -67,7 +70,7 @@ func (b *bare) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // ServeHTTP writes the object, or one range of the form that players ask for.
 func (b *bare) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	o, err := b.object(r.URL.Path)
+	o, err := b.object(r.Context(), r.URL.Path)
 	if err != nil {
 		return caddyhttp.Error(http.StatusBadGateway, err)
 	}
@@ -97,18 +100,25 @@ func (b *bare) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Han
 	return err
 }
 
-func (b *bare) object(path string) (*object, error) {
+func (b *bare) object(ctx context.Context, path string) (*object, error) {
 	if known, ok := b.known.Load(path); ok {
 		return known.(*object), nil
 	}
-	resp, err := http.Get(b.Origin + path)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.Origin+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %v", resp.Status, err)
+	switch {
+	case err != nil:
+		return nil, err
+	case resp.StatusCode != http.StatusOK:
+		return nil, errors.New(resp.Status)
 	}
 	o := &object{contentType: resp.Header["Content-Type"], body: body, length: []string{strconv.Itoa(len(body))}}
 	known, _ := b.known.LoadOrStore(path, o)
