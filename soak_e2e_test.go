@@ -88,7 +88,8 @@ func startSoak(t *testing.T, a *archive, songs []song) *soak {
 		return fmt.Sprintf("tls %s %s\n%s\n}\n%s {\nbind 127.0.0.1\n%[3]s\n}\n%[5]s", cert, key, handler, plain.url, rough.site(disk))
 	}
 	c := newSecureChild(t, trust, fmt.Sprintf("GOMEMLIMIT=%d", soakLimit))
-	c.options = "servers " + strings.TrimPrefix(rough.url, "http://127.0.0.1") + " {\nprotocols h1 h2c\n}"
+	// an edge told to end does not wait for connections of which its clients know nothing more
+	c.options = "grace_period 10s\nservers " + strings.TrimPrefix(rough.url, "http://127.0.0.1") + " {\nprotocols h1 h2c\n}"
 	c.configure(t, site(0))
 	c.start(t)
 	// connections that its client forgets when a reload ends them would stay for half a minute
