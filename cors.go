@@ -78,6 +78,8 @@ func parseOrigin(s string) (origin, error) {
 		return origin{}, errors.New("must have a scheme and a host, as in https://voyo.example")
 	case u.User != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#"):
 		return origin{}, errors.New("must have nothing but a scheme, a host and a port")
+	case strings.Contains(u.Hostname(), ":") != strings.HasPrefix(u.Host, "["):
+		return origin{}, errors.New("has a colon that is not in an IPv6 address in brackets")
 	case strings.ContainsFunc(u.Hostname(), isNoHostRune):
 		return origin{}, errors.New("has a character that no host has; an internationalized name is written in Punycode")
 	}
