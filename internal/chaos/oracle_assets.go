@@ -161,7 +161,8 @@ func (l *Ledger) checkParts(a Answer) error {
 		return fmt.Errorf("Content-Range: %q", a.Header.Get("Content-Range"))
 	}
 	// What an upstream that lies of the size has cut off can be passed on past the cache.
-	passed := strings.Contains(a.Header.Get("Cache-Status"), "fwd=bypass")
+	status := a.Header.Get("Cache-Status")
+	passed := strings.Contains(status, "fwd=") && !strings.Contains(status, "stored") && !strings.Contains(status, "collapsed")
 	mayEnd := passed && slices.ContainsFunc(a.Visit.Paths, l.surprises)
 	want, _ := byterange.Resolve(specs, size)
 	if len(want) != 1 || want[0].Start != r.Start || want[0].End != r.End && (!mayEnd || r.End > want[0].End) {
