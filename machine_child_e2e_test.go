@@ -57,7 +57,7 @@ func (c *child) mustUseNoMore(t *testing.T, before usage) {
 	var after usage
 	defer func() {
 		if !within(after) {
-			t.Logf("%+v before, %+v after; open: %q", before, after, c.descriptors(t))
+			t.Logf("%+v before, %+v after; open: %q\n%s", before, after, c.descriptors(t), c.goroutines(t))
 		}
 	}()
 	eventually(t, "the edge uses no more than before", func() bool {
@@ -65,6 +65,19 @@ func (c *child) mustUseNoMore(t *testing.T, before usage) {
 		after = c.usage(t)
 		return within(after)
 	})
+}
+
+// goroutines returns what the process's goroutines are at.
+func (c *child) goroutines(t *testing.T) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+c.admin+"/debug/pprof/goroutine?debug=1", nil)
+	must(t, err)
+	resp, err := c.client.Do(r)
+	must(t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	must(t, err)
+	return string(text)
 }
 
 // descriptors returns what the process has open.
