@@ -71,7 +71,10 @@ func (s shape) parse(u *url.URL, rawIDs bool) (request, error) {
 	if s.endpoint == endpointHealth {
 		return request{endpoint: s.endpoint}, nil
 	}
-	query := u.Query()
+	var query url.Values
+	if u.RawQuery != "" {
+		query = u.Query()
+	}
 	// As it was sent: an ID needs no percent-encoding, and what is encoded, be it
 	// a slash, must not become part of one by being decoded.
 	asked := strings.TrimPrefix(u.EscapedPath(), s.path)

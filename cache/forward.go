@@ -33,11 +33,13 @@ func (t *transaction) forward(w http.ResponseWriter, r *http.Request) (Status, e
 		return Failed, err
 	}
 	policy, head := t.req.Policy, r.Method == http.MethodHead
-	p := &response{t: t, w: w, status: a.StatusCode, header: a.Header.Clone(), outcome: &t.outcome, annotate: t.req.Annotate}
+	p := &t.response
+	*p = response{t: t, w: w, status: a.StatusCode, outcome: &t.outcome, annotate: t.req.Annotate}
 	if policy.Gateway {
+		p.header = a.Header.Clone()
 		err = p.relay(a, head)
 	} else {
-		p.header = clientHeader(a.Header, policy)
+		p.clientHeader = newClientHeader(a.Header, policy)
 		err = p.forward(a, head)
 	}
 	if err != nil {
@@ -128,16 +130,16 @@ func (p *response) forward(a *answer, head bool) error {
 	if head {
 		p.status = http.StatusOK
 		if a.size >= 0 {
-			p.header.Set("Content-Length", strconv.FormatInt(a.size, 10))
+			p.set("Content-Length", strconv.FormatInt(a.size, 10))
 		}
 		p.begin()
 		return nil
 	}
 	if a.StatusCode == http.StatusPartialContent {
-		p.header.Set("Content-Range", a.Header.Get("Content-Range"))
+		p.set("Content-Range", a.Header.Get("Content-Range"))
 	}
 	if a.end >= 0 {
-		p.header.Set("Content-Length", strconv.FormatInt(a.end-a.begin, 10))
+		p.set("Content-Length", strconv.FormatInt(a.end-a.begin, 10))
 	}
 	return pipe(p, a)
 }

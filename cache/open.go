@@ -50,6 +50,7 @@ type transaction struct {
 	own  *answer       // to this request alone: obj is nil
 	tell func(interim) // passes interim responses on; nil if none are to be expected
 
+	response   response
 	sent       sent  // since that was last counted
 	permitted  bool  // Permit has been called
 	apart      bool  // what others wait for has turned out not to be for this request
@@ -66,7 +67,9 @@ type transaction struct {
 // Clients that want different parts of an object that can't be resumed keep
 // replacing it for each other. After some tries each gets an answer of its own.
 func (t *transaction) open(ctx context.Context, want byterange.Spec) error {
-	t.close() // what was opened before may be another version
+	if t.obj != nil {
+		t.close() // it may be another version
+	}
 	t.followed, t.unreadable, t.outlived, t.full = 0, 0, nil, nil
 	var recalled *flight
 	for tries := 0; tries < maxOpenings; {
@@ -309,6 +312,11 @@ func (t *transaction) release() {
 func (t *transaction) close() {
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
+	t.letGo()
+}
+
+// letGo is close. The caller holds c.mu.
+func (t *transaction) letGo() {
 	t.release()
 	t.tally()
 	if t.own != nil {

@@ -94,11 +94,12 @@ func (t *transaction) send(p piece, n int64, to sink) (int64, error) {
 
 // satisfied tells the fill that the reader has got all that it wanted.
 func (t *transaction) satisfied(end int64) {
+	if t.held == nil {
+		return
+	}
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
-	if t.held != nil {
-		t.held.done(end)
-	}
+	t.held.done(end)
 }
 
 // next returns what is there from off on, and waits until there is something.

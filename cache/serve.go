@@ -12,7 +12,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
@@ -23,7 +22,7 @@ import (
 // is to answer; unless the error wraps ErrAborted.
 func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) (Status, error) {
 	t := &transaction{c: c, req: req, headOnly: r.Method == http.MethodHead, sendfile: canSendfile(w, r)}
-	defer t.close()
+	defer t.finish()
 	if req.Policy.Gateway {
 		t.tell = teller(w, r)
 	}
@@ -39,13 +38,11 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) (Stat
 			break
 		}
 		if t.pass {
-			c.count(false)
 			return t.forward(w, r)
 		}
 		err = t.answer(w, r, specs)
 		want = whole // where the object can't be resumed, and more of it is needed
 	}
-	c.count(t.outcome.hit)
 	if err != nil && !errors.Is(err, ErrAborted) {
 		w.Header().Set("Cache-Status", t.outcome.String())
 		return Failed, err
@@ -53,13 +50,15 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) (Stat
 	return t.outcome.status(), err
 }
 
-func (c *Cache) count(hit bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if hit {
-		c.hits++
+// finish closes a transaction that has answered, and counts it.
+func (t *transaction) finish() {
+	t.c.mu.Lock()
+	defer t.c.mu.Unlock()
+	t.letGo()
+	if t.outcome.hit {
+		t.c.hits++
 	} else {
-		c.misses++
+		t.c.misses++
 	}
 }
 
@@ -83,9 +82,10 @@ func wanted(r *http.Request) (specs []byterange.Spec, want byterange.Spec) {
 
 // response is one answer on its way to the client.
 type response struct {
+	clientHeader // to be added to w's with the first byte
+
 	t      *transaction // which counts what is sent
 	w      http.ResponseWriter
-	header http.Header // to be added to w's with the first byte
 	status int
 	sent   bool // the status has been written
 	behind bool // bytes were written since the last flush
@@ -105,13 +105,20 @@ func (p *response) begin() {
 	if own := p.header["Vary"]; len(own) > 0 { // besides what other handlers' answers vary by
 		p.header["Vary"] = slices.Concat(h["Vary"], own)
 	}
+	before := h["Cache-Status"]
+	if own := p.header["Cache-Status"]; len(own) > 0 {
+		before = own
+	}
+	p.set("Cache-Status", p.outcome.String())
+	if len(before) > 0 { // what caches on the way have entered (RFC 9211, section 2)
+		p.header["Cache-Status"] = append(slices.Clip(before), p.header["Cache-Status"]...)
+	}
 	maps.Copy(h, p.header)
 	recycle(p.header)
 	p.header = nil
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // or else net/http guesses, for whoever did not want to say
 	}
-	h["Cache-Status"] = append(h["Cache-Status"], p.outcome.String()) // behind what caches on the way have entered (RFC 9211, section 2)
 	if p.annotate != nil {
 		p.annotate(p.outcome.status(), h)
 	}
@@ -176,7 +183,8 @@ func (p *response) end(err error) error {
 // written together with the first byte, so that what fails before can still be
 // answered in another way.
 func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byterange.Spec) error {
-	p := &response{t: t, w: w, status: http.StatusOK, outcome: &t.outcome, annotate: t.req.Annotate, sendfile: t.sendfile}
+	p := &t.response
+	*p = response{t: t, w: w, status: http.StatusOK, outcome: &t.outcome, annotate: t.req.Annotate, sendfile: t.sendfile}
 	size, verdict := t.prepare(p, r)
 	switch {
 	case verdict == notModified:
@@ -189,7 +197,7 @@ func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byt
 		return nil
 	case r.Method == http.MethodHead:
 		if size >= 0 && hasContent(p.status) {
-			p.header["Content-Length"] = []string{strconv.FormatInt(size, 10)}
+			p.set("Content-Length", strconv.FormatInt(size, 10))
 		}
 		t.sendHeader(p)
 		return nil
@@ -212,8 +220,8 @@ func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byt
 		return t.sendParts(ctx, p, ranges, size)
 	}
 	rng := ranges[0]
-	p.header["Content-Range"] = []string{byterange.ContentRange(rng, size)}
-	p.header["Content-Length"] = []string{strconv.FormatInt(rng.Len(), 10)}
+	p.set("Content-Range", byterange.ContentRange(rng, size))
+	p.set("Content-Length", strconv.FormatInt(rng.Len(), 10))
 	return p.end(t.copy(ctx, rng.Start, rng.End, p))
 }
 
@@ -229,59 +237,15 @@ func (t *transaction) prepare(p *response, r *http.Request) (size int64, v verdi
 	if t.full != nil {
 		stored = t.full
 	}
-	p.header = clientHeader(stored, t.req.Policy)
+	p.clientHeader = newClientHeader(stored, t.req.Policy)
 	// It says that the upstream was not asked for this request (RFC 9111, section 5.1).
 	if t.stored || stored.Get("Age") != "" {
-		p.header["Age"] = []string{strconv.FormatInt(int64(age/time.Second), 10)}
+		p.set("Age", strconv.FormatInt(int64(age/time.Second), 10))
 	}
 	if p.status == http.StatusOK { // RFC 9110, section 13.2.1
 		v = precondition(r, stored)
 	}
 	return size, v
-}
-
-// clientHeader returns the fields of a stored or a forwarded answer that clients
-// are sent.
-//
-// Other handlers may change what they find in it in place: no values are shared.
-func clientHeader(upstream http.Header, policy *Policy) (h http.Header) {
-	if policy.Gateway {
-		h = upstream.Clone()
-	} else {
-		h = headers.Get().(http.Header)
-		values := make([]string, len(sentFields)+1)
-		for i, name := range sentFields {
-			if v := upstream[name]; len(v) > 0 {
-				values[i] = v[0]
-				h[name] = values[i : i+1 : i+1]
-			}
-		}
-		rest := values[len(sentFields):]
-		rest[0] = "bytes"
-		h["Accept-Ranges"] = rest
-	}
-	if policy.MaxAge >= 0 {
-		delete(h, "Expires")
-		h["Cache-Control"] = []string{"public, max-age=" + strconv.FormatInt(int64(policy.MaxAge/time.Second), 10)}
-	}
-	return h
-}
-
-// sentFields are those of a stored answer that clients are sent, where that is not a
-// gateway's.
-var sentFields = [...]string{"Content-Type", "Etag", "Last-Modified", "Date"}
-
-// headers are empty, and of the size that is usual here.
-var headers = sync.Pool{New: func() any { return make(http.Header, usualFields) }}
-
-const usualFields = 16
-
-// recycle takes back a header whose fields have been copied.
-func recycle(h http.Header) {
-	if len(h) <= usualFields {
-		clear(h)
-		headers.Put(h)
-	}
 }
 
 // hasContent reports whether answers with a status can have content (RFC 9110, section
@@ -321,7 +285,7 @@ func (t *transaction) sendWhole(ctx context.Context, p *response, size int64) er
 		return errSuperseded
 	}
 	if size >= 0 && hasContent(p.status) {
-		p.header["Content-Length"] = []string{strconv.FormatInt(size, 10)}
+		p.set("Content-Length", strconv.FormatInt(size, 10))
 	}
 	if size == 0 {
 		t.sendHeader(p)
@@ -356,8 +320,8 @@ func (t *transaction) sendParts(ctx context.Context, p *response, ranges []byter
 	if err := measure.Close(); err != nil {
 		return err
 	}
-	p.header.Set("Content-Type", "multipart/byteranges; boundary="+measure.Boundary())
-	p.header["Content-Length"] = []string{strconv.FormatInt(int64(length), 10)}
+	p.set("Content-Type", "multipart/byteranges; boundary="+measure.Boundary())
+	p.set("Content-Length", strconv.FormatInt(int64(length), 10))
 
 	body := multipart.NewWriter(writerFunc(p.write))
 	if err := body.SetBoundary(measure.Boundary()); err != nil {
@@ -390,7 +354,7 @@ func (p *response) unsatisfied(size int64) {
 	p.status = http.StatusRequestedRangeNotSatisfiable
 	p.header = http.Header{"Cache-Control": {"no-store"}}
 	if size >= 0 {
-		p.header["Content-Range"] = []string{byterange.Unsatisfied(size)}
+		p.set("Content-Range", byterange.Unsatisfied(size))
 	}
 }
 

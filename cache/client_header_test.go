@@ -11,7 +11,7 @@ func TestFieldsAreNotShared(t *testing.T) {
 	stored := http.Header{"Content-Type": {"audio/ogg"}, "Etag": {`"v1"`}, "Last-Modified": {"then"}, "Date": {"now"}}
 	want := stored.Clone()
 	for _, policy := range []*Policy{{MaxAge: 1}, {MaxAge: -1, Gateway: true}} {
-		sent := clientHeader(stored, policy)
+		sent := newClientHeader(stored, policy).header
 		for name, values := range sent {
 			for i := range values {
 				values[i] = "changed"
