@@ -87,6 +87,7 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, req reques
 	// deferred, because an aborted stream ends in a panic
 	h.state.activeStreams.Add(1)
 	defer h.state.activeStreams.Add(-1)
+	defer widenWrites(r.Context())()
 
 	up := h.upstream(r, req.asset)
 	status, err := h.state.streams.Serve(w, r, up.request(h.permit(r), signed))
