@@ -46,12 +46,14 @@ func (e edge) crowd(b *testing.B, keys []string, byteRange string, want int) {
 	newClient(byteRange, want).check(b, e, keys[0], cut(b, e.body, byteRange))
 	b.ReportAllocs()
 	b.ResetTimer()
+	report := meter(b)
 	b.RunParallel(func(pb *testing.PB) {
 		c := newClient(byteRange, want)
 		for i := 0; pb.Next(); i++ {
 			c.hit(b, e, keys[i%len(keys)])
 		}
 	})
+	report()
 }
 
 // push has many ask for what fits, and now and then for something new.
@@ -63,6 +65,7 @@ func (e edge) push(b *testing.B, fits int, byteRange string, want int) {
 	before := e.Stats().Evicted
 	b.ReportAllocs()
 	b.ResetTimer()
+	report := meter(b)
 	b.RunParallel(func(pb *testing.PB) {
 		c := newClient(byteRange, want)
 		for i := 0; pb.Next(); i++ {
@@ -78,6 +81,7 @@ func (e edge) push(b *testing.B, fits int, byteRange string, want int) {
 		}
 	})
 	e.settle()
+	report()
 	b.ReportMetric(float64(hits.Load())/float64(all.Load()), "hits/op")
 	if e.Stats().Evicted == before {
 		b.Error("nothing was evicted")

@@ -29,6 +29,7 @@ func BenchmarkJoin(b *testing.B) {
 			objects := 0
 			b.SetBytes(int64(readers) * size)
 			b.ReportAllocs()
+			report := meter(b)
 			for b.Loop() {
 				key := fmt.Sprintf("stream/%011d/audio/128", objects)
 				var all sync.WaitGroup
@@ -43,6 +44,7 @@ func BenchmarkJoin(b *testing.B) {
 					}
 				}
 			}
+			report()
 			e.settle()
 			if asked := e.asked.Load(); asked != int64(objects) {
 				b.Errorf("%d objects, asked for %d times", objects, asked)

@@ -30,6 +30,7 @@ func BenchmarkRanges(b *testing.B) {
 	} {
 		b.Run("plan/"+c.name, func(b *testing.B) {
 			b.ReportAllocs()
+			report := meter(b)
 			for b.Loop() {
 				specs, err := byterange.Parse(c.field)
 				if err != nil {
@@ -40,13 +41,16 @@ func BenchmarkRanges(b *testing.B) {
 					b.Fatal(ranges, err)
 				}
 			}
+			report()
 		})
 		b.Run("answer/"+c.name, func(b *testing.B) {
 			cl := newClient(c.field, c.sent)
 			b.ReportAllocs()
+			report := meter(b)
 			for b.Loop() {
 				cl.hit(b, e, key)
 			}
+			report()
 			if cl.sent.status != http.StatusPartialContent {
 				b.Fatal(cl.sent.status)
 			}

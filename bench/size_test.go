@@ -34,9 +34,11 @@ func benchmarkSize(b *testing.B, n int) {
 	}{{"hit/popular", 1000}, {"hit/any", n}} {
 		b.Run(of.name, func(b *testing.B) {
 			b.ReportAllocs()
+			report := meter(b)
 			for i := 0; b.Loop(); i++ {
 				c.hit(b, e, keys[i*7919%of.keys*(n/of.keys)])
 			}
+			report()
 		})
 	}
 
@@ -60,9 +62,11 @@ func benchmarkSize(b *testing.B, n int) {
 			e.SetLimits(bound.limits)
 			before, first := e.Stats().Evicted, next
 			b.ReportAllocs()
+			report := meter(b)
 			for b.Loop() {
 				insert(b)
 			}
+			report()
 			e.settle()
 			if evicted := e.Stats().Evicted - before; evicted < int64(next-first) {
 				b.Fatalf("%d evicted for %d", evicted, next-first)
@@ -82,6 +86,7 @@ func benchmarkSize(b *testing.B, n int) {
 	} {
 		b.Run(way.name, func(b *testing.B) {
 			var spent time.Duration
+			report := meter(b)
 			for b.Loop() {
 				e.tag = "this"
 				key := insert(b)
@@ -92,6 +97,7 @@ func benchmarkSize(b *testing.B, n int) {
 					b.Fatalf("is there: %v, %v", there, err)
 				}
 			}
+			report()
 			e.tag = ""
 			stays := insert(b)
 			if err := way.purge(keys[0]); err != nil {

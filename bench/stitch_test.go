@@ -29,9 +29,11 @@ func BenchmarkStitch(b *testing.B) {
 				before := e.Stats()
 				b.SetBytes(int64(size))
 				b.ReportAllocs()
+				report := meter(b)
 				for b.Loop() {
 					c.hit(b, e, key)
 				}
+				report()
 				after := e.Stats()
 				if read := after.FromDisk - before.FromDisk; tier == "disk" && read != after.Sent-before.Sent || tier != "disk" && read != 0 {
 					b.Fatalf("%d bytes from the disk", read)
