@@ -279,7 +279,7 @@ func (c *Cache) check(t rapid.TB) {
 	if c.store.bytes > c.store.limits.Memory {
 		t.Errorf("%d bytes are kept, %d are allowed", c.store.bytes, c.store.limits.Memory)
 	}
-	var total, small int64
+	var total, inSmall int64
 	kept := 0
 	for _, o := range c.store.objects.Values() {
 		if len(o.fills) > 0 || o.gone || o.dead != nil {
@@ -295,13 +295,13 @@ func (c *Cache) check(t rapid.TB) {
 			}
 			total += s.counted
 			kept++
-			if _, ok := c.store.memory.small.Peek(sliceKey{o, i}); ok {
-				small += s.counted
+			if s.queue == small {
+				inSmall += s.counted
 			}
 		}
 	}
-	if m := c.store.memory; m.bytes != small || m.ghosts.Len() > int(max(2*m.limit/c.store.limits.Slice, 1)) || len(c.store.promoting) != 0 {
-		t.Errorf("small has %d bytes, counted as %d; %d ghosts; %d slices are being promoted", small, m.bytes, m.ghosts.Len(), len(c.store.promoting))
+	if m := c.store.memory; m.bytes != inSmall || m.ghosts.Len() > int(max(2*m.limit/c.store.limits.Slice, 1)) || len(c.store.promoting) != 0 {
+		t.Errorf("small has %d bytes, counted as %d; %d ghosts; %d slices are being promoted", inSmall, m.bytes, m.ghosts.Len(), len(c.store.promoting))
 	}
 	if e := &c.exchanges; e.running+len(e.queue)+len(e.paused)+e.readers != 0 {
 		t.Errorf("%d exchanges are under way, %d wait, %d are paused", e.running, len(e.queue), len(e.paused))

@@ -39,13 +39,17 @@ type object struct {
 
 // slice is what an object has in memory at a multiple of its slice size.
 type slice struct {
+	o        *object
+	i        int    // index
 	data     []byte // what is there from the slice's start on; only ever grows
-	complete bool   // nothing is missing, and the store knows it
 	by       *fill  // that writes it; nil if it is complete
 	counted  int64  // bytes that the store counts for it
 	used     int64  // bytes that were served of it, lately
 	served   int64  // bytes that were served of it, since that was last told to the disk
+	complete bool   // nothing is missing, and the store knows it
 	queue    queue  // of the memory's, that it is in
+
+	prev, next *slice // in that queue; nil if it is in none
 }
 
 // uses returns how often the slice was used, in whole slices.

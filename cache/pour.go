@@ -167,7 +167,7 @@ func (c *Cache) room(f *fill) ([]byte, error) {
 		if o.size < 0 {
 			n = min(n, firstRoom)
 		}
-		s = &slice{data: make([]byte, 0, n), by: f}
+		s = &slice{o: o, i: i, data: make([]byte, 0, n), by: f}
 		o.slices[i] = s
 		if f.recent == nil {
 			f.recent = new(lastSlices)

@@ -29,6 +29,7 @@ type store struct {
 	namespace string      // of its objects
 }
 
+// sliceKey names a slice that need not be in memory.
 type sliceKey struct {
 	o *object
 	i int
@@ -150,7 +151,7 @@ func (s *store) forget(o *object) {
 func (s *store) dropped(_ string, o *object) {
 	o.gone = true
 	for i, sl := range o.slices {
-		s.memory.remove(sliceKey{o, i}, sl)
+		s.memory.remove(sl)
 		s.count(sl, 0)
 		if sl.complete && !o.void && !o.whole() {
 			delete(o.slices, i)
@@ -186,7 +187,7 @@ func (s *store) keep(o *object, i int, sl *slice) {
 		return
 	}
 	s.count(sl, int64(cap(sl.data)))
-	s.memory.add(sliceKey{o, i}, sl, s.promoting[sliceKey{o, i}])
+	s.memory.add(sl, s.promoting[sliceKey{o, i}])
 	o.kept++
 	s.shrink()
 }
@@ -204,7 +205,7 @@ func (s *store) drop(o *object, i int) {
 func (s *store) use(o *object, off, n int64) {
 	i, _, _ := o.bounds(off)
 	sl := o.slices[i]
-	s.memory.use(sliceKey{o, i}, sl, n)
+	s.memory.use(sl, n)
 	if !sl.complete {
 		return
 	}
@@ -247,20 +248,21 @@ func (s *store) claim(o *object, i int) bool {
 // limit. What fills are still writing can't be evicted.
 func (s *store) shrink() {
 	for s.bytes > s.limits.Memory {
-		k, sl, ok := s.memory.evict()
-		if !ok {
+		sl := s.memory.evict()
+		if sl == nil {
 			return
 		}
 		s.evicted++
-		if k.o.whole() && !k.o.onDisk(k.i) {
-			s.forget(k.o) // a part of it is of no use to anyone
+		o := sl.o
+		if o.whole() && !o.onDisk(sl.i) {
+			s.forget(o) // a part of it is of no use to anyone
 			continue
 		}
-		delete(k.o.slices, k.i)
-		k.o.kept--
+		delete(o.slices, sl.i)
+		o.kept--
 		s.count(sl, 0)
-		s.confirm(k.o, k.i, sl)
-		s.forgetEmpty(k.o)
+		s.confirm(o, sl.i, sl)
+		s.forgetEmpty(o)
 	}
 }
 

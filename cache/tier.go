@@ -237,7 +237,7 @@ func (c *Cache) promote(o *object, i int, f *disk.File, n int64) []byte {
 	defer c.mu.Unlock()
 	defer delete(c.store.promoting, sliceKey{o, i})
 	if data != nil && !o.gone && o.dead == nil && o.slices[i] == nil {
-		o.slices[i] = &slice{data: data}
+		o.slices[i] = &slice{o: o, i: i, data: data}
 		c.store.keep(o, i, o.slices[i])
 	}
 	return data
