@@ -285,19 +285,20 @@ func (c *Cache) check(t rapid.TB) {
 		if len(o.fills) > 0 || o.gone || o.dead != nil {
 			t.Errorf("object with %d fills, gone: %t, dead: %v", len(o.fills), o.gone, o.dead)
 		}
-		if len(o.slices) != o.kept {
-			t.Errorf("%d slices are counted as %d", len(o.slices), o.kept)
-		}
-		for i, s := range o.slices {
-			_, start, end := o.bounds(int64(i) * o.sliceSize)
+		there := 0
+		for s := range o.slices.all() {
+			_, start, end := o.bounds(int64(s.i) * o.sliceSize)
 			if !s.complete || int64(len(s.data)) != end-start || s.counted != int64(cap(s.data)) {
-				t.Errorf("slice %d: complete: %t, %d bytes of %d, %d counted of %d", i, s.complete, len(s.data), end-start, s.counted, cap(s.data))
+				t.Errorf("slice %d: complete: %t, %d bytes of %d, %d counted of %d", s.i, s.complete, len(s.data), end-start, s.counted, cap(s.data))
 			}
 			total += s.counted
-			kept++
+			there++
 			if s.queue == small {
 				inSmall += s.counted
 			}
+		}
+		if kept += there; there != o.kept {
+			t.Errorf("%d slices are counted as %d", there, o.kept)
 		}
 	}
 	if m := c.store.memory; m.bytes != inSmall || m.ghosts.Len() > int(max(2*m.limit/c.store.limits.Slice, 1)) || len(c.store.promoting) != 0 {

@@ -150,11 +150,11 @@ func (s *store) forget(o *object) {
 // slices that they can't have from elsewhere.
 func (s *store) dropped(_ string, o *object) {
 	o.gone = true
-	for i, sl := range o.slices {
+	for sl := range o.slices.all() {
 		s.memory.remove(sl)
 		s.count(sl, 0)
 		if sl.complete && !o.void && !o.whole() {
-			delete(o.slices, i)
+			o.slices.remove(sl.i)
 		}
 	}
 }
@@ -182,7 +182,7 @@ func (s *store) keep(o *object, i int, sl *slice) {
 	}
 	if o.gone {
 		if !o.whole() {
-			delete(o.slices, i) // its readers have the fill's window
+			o.slices.remove(i) // its readers have the fill's window
 		}
 		return
 	}
@@ -194,8 +194,8 @@ func (s *store) keep(o *object, i int, sl *slice) {
 
 // drop forgets a slice that will not become complete.
 func (s *store) drop(o *object, i int) {
-	if sl := o.slices[i]; sl != nil && !sl.complete {
-		delete(o.slices, i)
+	if sl := o.slices.at(i); sl != nil && !sl.complete {
+		o.slices.remove(i)
 		s.count(sl, 0)
 	}
 }
@@ -204,7 +204,7 @@ func (s *store) drop(o *object, i int) {
 // holds the byte at off.
 func (s *store) use(o *object, off, n int64) {
 	i, _, _ := o.bounds(off)
-	sl := o.slices[i]
+	sl := o.slices.at(i)
 	s.memory.use(sl, n)
 	if !sl.complete {
 		return
@@ -258,7 +258,7 @@ func (s *store) shrink() {
 			s.forget(o) // a part of it is of no use to anyone
 			continue
 		}
-		delete(o.slices, sl.i)
+		o.slices.remove(sl.i)
 		o.kept--
 		s.count(sl, 0)
 		s.confirm(o, sl.i, sl)
