@@ -50,7 +50,9 @@ func (e edge) crowd(b *testing.B, keys []string, byteRange string, want int) {
 	b.RunParallel(func(pb *testing.PB) {
 		c := newClient(byteRange, want)
 		for i := 0; pb.Next(); i++ {
-			c.hit(b, e, keys[i%len(keys)])
+			if err := c.hit(e, keys[i%len(keys)]); err != nil {
+				b.Error(err)
+			}
 		}
 	})
 	report()
@@ -74,7 +76,11 @@ func (e edge) push(b *testing.B, fits int, byteRange string, want int) {
 			if i%(others+1) == 0 {
 				n = fits + turn
 			}
-			if c.get(b, e, fmt.Sprintf("stream/%011d/audio/128", n)) == cache.Hit {
+			status, err := c.get(e, fmt.Sprintf("stream/%011d/audio/128", n))
+			if err != nil {
+				b.Error(err)
+			}
+			if status == cache.Hit {
 				hits.Add(1)
 			}
 			all.Add(1)

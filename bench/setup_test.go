@@ -181,21 +181,23 @@ func newClient(byteRange string, want int) *client {
 }
 
 // get asks for the object that a key names, and checks how it is answered.
-func (c *client) get(b *testing.B, e edge, key string) cache.Status {
+func (c *client) get(e edge, key string) (cache.Status, error) {
 	clear(c.header)
 	c.bytes = 0
 	status, err := e.Serve(c, c.request, e.request(key))
 	if err != nil || c.sent.status != c.status || c.bytes != c.want {
-		b.Errorf("%s: %d with %d bytes, %v", key, c.sent.status, c.bytes, err)
+		return status, fmt.Errorf("%s: %d with %d bytes, %v", key, c.sent.status, c.bytes, err)
 	}
-	return status
+	return status, nil
 }
 
 // hit is get for what is there.
-func (c *client) hit(b *testing.B, e edge, key string) {
-	if status := c.get(b, e, key); status != cache.Hit {
-		b.Errorf("%s: %s", key, status)
+func (c *client) hit(e edge, key string) error {
+	status, err := c.get(e, key)
+	if err == nil && status != cache.Hit {
+		err = fmt.Errorf("%s: %s", key, status)
 	}
+	return err
 }
 
 // check makes sure, once, that the client is sent what its upstream has, byte for byte.

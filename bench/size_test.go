@@ -17,6 +17,7 @@ func BenchmarkSize(b *testing.B) {
 }
 
 func benchmarkSize(b *testing.B, n int) {
+	b.Helper()
 	const size = 100
 	roomy := cache.Limits{Entries: 2 * n, Memory: int64(n) * 2 * size}
 	e := newEdge(b, roomy, size)
@@ -38,7 +39,9 @@ func benchmarkSize(b *testing.B, n int) {
 			b.ReportAllocs()
 			report := meter(b)
 			for i := 0; b.Loop(); i++ {
-				c.hit(b, e, keys[i*7919%of.keys*(n/of.keys)])
+				if err := c.hit(e, keys[i*7919%of.keys*(n/of.keys)]); err != nil {
+					b.Fatal(err)
+				}
 			}
 			report()
 		})
@@ -46,10 +49,11 @@ func benchmarkSize(b *testing.B, n int) {
 
 	next := n // what comes next is new
 	insert := func(b *testing.B) string {
+		b.Helper()
 		key := fmt.Sprintf("stream/%011d/audio/128", next)
 		next++
-		if status := c.get(b, e, key); status != cache.Miss {
-			b.Fatalf("%s: %s", key, status)
+		if status, err := c.get(e, key); status != cache.Miss {
+			b.Fatalf("%s: %s, %v", key, status, err)
 		}
 		return key
 	}

@@ -31,7 +31,9 @@ func BenchmarkStitch(b *testing.B) {
 				b.ReportAllocs()
 				report := meter(b)
 				for b.Loop() {
-					c.hit(b, e, key)
+					if err := c.hit(e, key); err != nil {
+						b.Fatal(err)
+					}
 				}
 				report()
 				after := e.Stats()
