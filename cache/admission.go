@@ -15,8 +15,8 @@ import (
 // ranges in which one listener reads it are one use. Guarded by Cache.mu.
 type memory struct {
 	limit  int64 // bytes
-	small  *simplelru.LRU[sliceKey, *slice]
-	main   *simplelru.LRU[sliceKey, *slice]
+	small  *list
+	main   *list
 	ghosts *simplelru.LRU[ghostKey, ghost]
 	bytes  int64 // in small
 	target int64 // how many there should be: as many as let a listener read what he has brought
@@ -61,8 +61,8 @@ type ghost struct {
 
 func newMemory() *memory {
 	return &memory{
-		small:  newLRU[sliceKey, *slice](math.MaxInt, nil),
-		main:   newLRU[sliceKey, *slice](math.MaxInt, nil),
+		small:  newList(),
+		main:   newList(),
 		ghosts: newLRU[ghostKey, ghost](math.MaxInt, nil),
 	}
 }
@@ -82,22 +82,22 @@ func (m *memory) aim(target int64) {
 	m.target = min(max(target, int64(least)), int64(most))
 }
 
-func (m *memory) len() int { return m.small.Len() + m.main.Len() }
+func (m *memory) len() int { return m.small.n + m.main.n }
 
 // add takes in a slice that has become complete. promoted says that it comes from
 // the disk, because of its uses there.
-func (m *memory) add(k sliceKey, s *slice, promoted bool) {
-	if promoted || m.returns(k, s) {
-		m.put(k, s, main)
+func (m *memory) add(s *slice, promoted bool) {
+	if promoted || m.returns(s) {
+		m.put(s, main)
 		return
 	}
-	m.put(k, s, small)
+	m.put(s, small)
 }
 
 // returns takes a slice's ghost, if there is one, and reports whether the slice
 // belongs into main.
-func (m *memory) returns(k sliceKey, s *slice) bool {
-	key := ghostKey{k.o.key, k.i}
+func (m *memory) returns(s *slice) bool {
+	key := ghostKey{s.o.key, s.i}
 	g, ok := m.ghosts.Peek(key)
 	if !ok {
 		return false
@@ -121,22 +121,22 @@ func (m *memory) learn(g ghost, n int64) bool {
 	return true
 }
 
-func (m *memory) put(k sliceKey, s *slice, to queue) {
+func (m *memory) put(s *slice, to queue) {
 	s.queue = to
 	if to == main {
 		s.used = 0
-		m.main.Add(k, s)
+		m.main.push(s)
 		return
 	}
-	m.small.Add(k, s)
+	m.small.push(s)
 	m.bytes += s.counted
 }
 
 // use counts n bytes that are served out of a slice.
-func (m *memory) use(k sliceKey, s *slice, n int64) {
+func (m *memory) use(s *slice, n int64) {
 	s.used = min(s.used+n, maxUses*int64(len(s.data)))
 	if s.queue == small {
-		m.small.Get(k)
+		m.small.front(s)
 	}
 }
 
@@ -159,40 +159,41 @@ func (m *memory) worth(k sliceKey, n, length int64) bool {
 }
 
 // remove lets go of a slice, if it is there.
-func (m *memory) remove(k sliceKey, s *slice) {
+func (m *memory) remove(s *slice) {
 	switch s.queue {
 	case small:
-		m.small.Remove(k)
+		m.small.remove(s)
 		m.bytes -= s.counted
 	case main:
-		m.main.Remove(k)
+		m.main.remove(s)
 	}
 	s.queue = nowhere
 }
 
-// evict lets go of the slice that is wanted the least, and remembers it.
-func (m *memory) evict() (sliceKey, *slice, bool) {
+// evict lets go of the slice that is wanted the least, and remembers it; nil if there is
+// none.
+func (m *memory) evict() *slice {
 	for {
 		from := m.main
-		if m.bytes > m.target || m.main.Len() == 0 {
+		if m.bytes > m.target || m.main.n == 0 {
 			from = m.small
 		}
-		k, s, ok := from.GetOldest()
-		if !ok {
-			return sliceKey{}, nil, false
+		s := from.oldest()
+		if s == nil {
+			return nil
 		}
 		was := s.queue
-		m.remove(k, s)
+		m.remove(s)
 		switch {
 		case was == small && s.uses() >= admission:
-			m.put(k, s, main)
+			m.put(s, main)
 		case was == main && s.uses() >= 1:
 			used := s.used - int64(len(s.data))
-			m.put(k, s, main)
+			m.put(s, main)
 			s.used = used
 		default:
-			m.ghosts.Add(ghostKey{k.o.key, k.i}, ghost{s.uses(), was})
-			return k, s, true
+			m.ghosts.Add(ghostKey{s.o.key, s.i}, ghost{s.uses(), was})
+			return s
 		}
 	}
 }

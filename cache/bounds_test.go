@@ -199,7 +199,7 @@ func TestGoneObjectIsBounded(t *testing.T) {
 			c.store.objects.Purge() // as if another key had been put, Entries being 1
 		}
 		var sum int64
-		for _, s := range obj.slices {
+		for s := range obj.slices.all() {
 			sum += int64(cap(s.data))
 		}
 		held = max(held, sum)

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -117,10 +116,15 @@ func (o *object) explain(now time.Time) Stored {
 		IfError:         o.ifError,
 		Filling:         len(o.fills) > 0,
 	}
-	for _, i := range slices.Sorted(maps.Keys(o.slices)) {
-		if o.slices[i].complete {
-			s.Memory = o.addSlice(s.Memory, int64(i))
+	var complete []int
+	for sl := range o.slices.all() {
+		if sl.complete {
+			complete = append(complete, sl.i)
 		}
+	}
+	slices.Sort(complete)
+	for _, i := range complete {
+		s.Memory = o.addSlice(s.Memory, int64(i))
 	}
 	if o.disk == nil {
 		return s

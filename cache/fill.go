@@ -293,7 +293,7 @@ func (c *Cache) dropUnproven(f *fill) {
 func (f *fill) unkept(do func(i int, s *slice, full bool)) {
 	for off := f.start; ; {
 		i, start, end := f.o.bounds(off)
-		if s := f.o.slices[i]; s != nil && s.by == f && !s.complete {
+		if s := f.o.slices.at(i); s != nil && s.by == f && !s.complete {
 			do(i, s, start < end && int64(len(s.data)) == end-start)
 		}
 		if end <= off || end > f.pos {

@@ -279,29 +279,30 @@ func (c *Cache) check(t rapid.TB) {
 	if c.store.bytes > c.store.limits.Memory {
 		t.Errorf("%d bytes are kept, %d are allowed", c.store.bytes, c.store.limits.Memory)
 	}
-	var total, small int64
+	var total, inSmall int64
 	kept := 0
 	for _, o := range c.store.objects.Values() {
 		if len(o.fills) > 0 || o.gone || o.dead != nil {
 			t.Errorf("object with %d fills, gone: %t, dead: %v", len(o.fills), o.gone, o.dead)
 		}
-		if len(o.slices) != o.kept {
-			t.Errorf("%d slices are counted as %d", len(o.slices), o.kept)
-		}
-		for i, s := range o.slices {
-			_, start, end := o.bounds(int64(i) * o.sliceSize)
+		there := 0
+		for s := range o.slices.all() {
+			_, start, end := o.bounds(int64(s.i) * o.sliceSize)
 			if !s.complete || int64(len(s.data)) != end-start || s.counted != int64(cap(s.data)) {
-				t.Errorf("slice %d: complete: %t, %d bytes of %d, %d counted of %d", i, s.complete, len(s.data), end-start, s.counted, cap(s.data))
+				t.Errorf("slice %d: complete: %t, %d bytes of %d, %d counted of %d", s.i, s.complete, len(s.data), end-start, s.counted, cap(s.data))
 			}
 			total += s.counted
-			kept++
-			if _, ok := c.store.memory.small.Peek(sliceKey{o, i}); ok {
-				small += s.counted
+			there++
+			if s.queue == small {
+				inSmall += s.counted
 			}
 		}
+		if kept += there; there != o.kept {
+			t.Errorf("%d slices are counted as %d", there, o.kept)
+		}
 	}
-	if m := c.store.memory; m.bytes != small || m.ghosts.Len() > int(max(2*m.limit/c.store.limits.Slice, 1)) || len(c.store.promoting) != 0 {
-		t.Errorf("small has %d bytes, counted as %d; %d ghosts; %d slices are being promoted", small, m.bytes, m.ghosts.Len(), len(c.store.promoting))
+	if m := c.store.memory; m.bytes != inSmall || m.ghosts.Len() > int(max(2*m.limit/c.store.limits.Slice, 1)) || len(c.store.promoting) != 0 {
+		t.Errorf("small has %d bytes, counted as %d; %d ghosts; %d slices are being promoted", inSmall, m.bytes, m.ghosts.Len(), len(c.store.promoting))
 	}
 	if e := &c.exchanges; e.running+len(e.queue)+len(e.paused)+e.readers != 0 {
 		t.Errorf("%d exchanges are under way, %d wait, %d are paused", e.running, len(e.queue), len(e.paused))

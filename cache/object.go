@@ -27,25 +27,29 @@ type object struct {
 	retry     time.Time     // until then it is not tried to confirm it: the upstream has just failed
 	size      int64         // -1 until it is known
 	sliceSize int64
-	slices    map[int]*slice // in memory, by index; what is claimed to be huge takes no more room than what is there
-	disk      *disk.Object   // what is on disk; nil if nothing ever was
-	fills     []*fill        // under way
-	kept      int            // slices that the store could evict
-	late      bool           // its size was known at its end only: an upstream that fills its gaps may not say it either
-	gone      bool           // no longer in the store: only its present readers use it
-	void      bool           // no longer what the key names, neither in memory nor on disk
-	dead      error          // why it must not be read any more
+	slices    parts        // in memory
+	disk      *disk.Object // what is on disk; nil if nothing ever was
+	fills     []*fill      // under way
+	kept      int          // slices that the store could evict
+	late      bool         // its size was known at its end only: an upstream that fills its gaps may not say it either
+	gone      bool         // no longer in the store: only its present readers use it
+	void      bool         // no longer what the key names, neither in memory nor on disk
+	dead      error        // why it must not be read any more
 }
 
 // slice is what an object has in memory at a multiple of its slice size.
 type slice struct {
+	o        *object
+	i        int    // index
 	data     []byte // what is there from the slice's start on; only ever grows
-	complete bool   // nothing is missing, and the store knows it
 	by       *fill  // that writes it; nil if it is complete
 	counted  int64  // bytes that the store counts for it
 	used     int64  // bytes that were served of it, lately
 	served   int64  // bytes that were served of it, since that was last told to the disk
+	complete bool   // nothing is missing, and the store knows it
 	queue    queue  // of the memory's, that it is in
+
+	prev, next *slice // in that queue; nil if it is in none
 }
 
 // uses returns how often the slice was used, in whole slices.
@@ -54,7 +58,7 @@ func (s *slice) uses() float64 { return float64(s.used) / float64(max(len(s.data
 // newObject returns the object that an answer brings, which was asked for at the time
 // given, and the answer's header with all that is not stored of it.
 func newObject(req Request, a *answer, asked time.Time) (o *object, full http.Header) {
-	o = &object{key: req.Key, status: objectStatus(a), size: a.size, slices: make(map[int]*slice)}
+	o = &object{key: req.Key, status: objectStatus(a), size: a.size}
 	o.header = a.Header.Clone()
 	o.setFreshness(req.Policy, asked) // by all fields: some are not stored
 	full = o.header
@@ -177,7 +181,7 @@ func (o *object) onlyForgotten() bool {
 
 // has reports whether a slice is there for good, in memory or on disk.
 func (o *object) has(i int) bool {
-	s := o.slices[i]
+	s := o.slices.at(i)
 	return s != nil && s.complete || o.onDisk(i)
 }
 
@@ -188,7 +192,7 @@ func (o *object) onDisk(i int) bool { return o.disk != nil && o.disk.Has(int64(i
 // piece; nil if there are none.
 func (o *object) bytes(off int64) []byte {
 	i, start, _ := o.bounds(off)
-	s := o.slices[i]
+	s := o.slices.at(i)
 	if s == nil || off-start >= int64(len(s.data)) {
 		return nil
 	}
@@ -297,7 +301,7 @@ func (o *object) fillAt(off int64) *fill {
 // start, or is in the middle of it; nil if there is none.
 func (o *object) bringing(start int64) *fill {
 	i, _, _ := o.bounds(start)
-	if s := o.slices[i]; s != nil && !s.complete {
+	if s := o.slices.at(i); s != nil && !s.complete {
 		return s.by
 	}
 	return o.fillAt(start)
@@ -311,8 +315,8 @@ func (o *object) gap(start, limit int64) int64 {
 			limit = min(limit, first)
 		}
 	}
-	for i := range o.slices { // of which there are fewer than a claimed size could have
-		if first := int64(i) * o.sliceSize; first >= start {
+	for s := range o.slices.all() { // of which there are fewer than a claimed size could have
+		if first := int64(s.i) * o.sliceSize; first >= start {
 			limit = min(limit, first)
 		}
 	}

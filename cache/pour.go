@@ -155,7 +155,7 @@ func (c *Cache) room(f *fill) ([]byte, error) {
 		return nil, nil
 	}
 	i, start, end := o.bounds(f.pos)
-	s := o.slices[i]
+	s := o.slices.at(i)
 	switch {
 	case f.pos != start:
 	case f.pos > f.start && !f.wanted(), s != nil && s.by != f: // or it came from the disk meanwhile
@@ -167,8 +167,8 @@ func (c *Cache) room(f *fill) ([]byte, error) {
 		if o.size < 0 {
 			n = min(n, firstRoom)
 		}
-		s = &slice{data: make([]byte, 0, n), by: f}
-		o.slices[i] = s
+		s = &slice{o: o, i: i, data: make([]byte, 0, n), by: f}
+		o.slices.set(s)
 		if f.recent == nil {
 			f.recent = new(lastSlices)
 		}
@@ -199,7 +199,7 @@ func (c *Cache) absorb(f *fill, n int) {
 	o := f.o
 	i, _, end := o.bounds(f.pos)
 	if n > 0 {
-		s := o.slices[i]
+		s := o.slices.at(i)
 		s.data = s.data[:len(s.data)+n]
 		f.pos += int64(n)
 		// The slice at the fill's end waits for proof that the body ends there too;

@@ -142,7 +142,7 @@ func TestFileShrinksWhileItIsSent(t *testing.T) {
 		}
 		o.fail = nil
 		n.work.Wait()
-		n.store.Flush() // what was fetched again
+		n.store.Flush() // what has been fetched again is not in memory
 		resp, status, err := get(t, n.Cache, req)
 		if err != nil || (status == Hit) == away || !bytes.Equal(read(t, resp), o.body) {
 			t.Errorf("upstream away: %v: %s, %v", away, status, err)

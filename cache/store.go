@@ -29,6 +29,7 @@ type store struct {
 	namespace string      // of its objects
 }
 
+// sliceKey names a slice that need not be in memory.
 type sliceKey struct {
 	o *object
 	i int
@@ -149,11 +150,11 @@ func (s *store) forget(o *object) {
 // slices that they can't have from elsewhere.
 func (s *store) dropped(_ string, o *object) {
 	o.gone = true
-	for i, sl := range o.slices {
-		s.memory.remove(sliceKey{o, i}, sl)
+	for sl := range o.slices.all() {
+		s.memory.remove(sl)
 		s.count(sl, 0)
 		if sl.complete && !o.void && !o.whole() {
-			delete(o.slices, i)
+			o.slices.remove(sl.i)
 		}
 	}
 }
@@ -181,20 +182,20 @@ func (s *store) keep(o *object, i int, sl *slice) {
 	}
 	if o.gone {
 		if !o.whole() {
-			delete(o.slices, i) // its readers have the fill's window
+			o.slices.remove(i) // its readers have the fill's window
 		}
 		return
 	}
 	s.count(sl, int64(cap(sl.data)))
-	s.memory.add(sliceKey{o, i}, sl, s.promoting[sliceKey{o, i}])
+	s.memory.add(sl, s.promoting[sliceKey{o, i}])
 	o.kept++
 	s.shrink()
 }
 
 // drop forgets a slice that will not become complete.
 func (s *store) drop(o *object, i int) {
-	if sl := o.slices[i]; sl != nil && !sl.complete {
-		delete(o.slices, i)
+	if sl := o.slices.at(i); sl != nil && !sl.complete {
+		o.slices.remove(i)
 		s.count(sl, 0)
 	}
 }
@@ -203,8 +204,8 @@ func (s *store) drop(o *object, i int) {
 // holds the byte at off.
 func (s *store) use(o *object, off, n int64) {
 	i, _, _ := o.bounds(off)
-	sl := o.slices[i]
-	s.memory.use(sliceKey{o, i}, sl, n)
+	sl := o.slices.at(i)
+	s.memory.use(sl, n)
 	if !sl.complete {
 		return
 	}
@@ -247,20 +248,21 @@ func (s *store) claim(o *object, i int) bool {
 // limit. What fills are still writing can't be evicted.
 func (s *store) shrink() {
 	for s.bytes > s.limits.Memory {
-		k, sl, ok := s.memory.evict()
-		if !ok {
+		sl := s.memory.evict()
+		if sl == nil {
 			return
 		}
 		s.evicted++
-		if k.o.whole() && !k.o.onDisk(k.i) {
-			s.forget(k.o) // a part of it is of no use to anyone
+		o := sl.o
+		if o.whole() && !o.onDisk(sl.i) {
+			s.forget(o) // a part of it is of no use to anyone
 			continue
 		}
-		delete(k.o.slices, k.i)
-		k.o.kept--
+		o.slices.remove(sl.i)
+		o.kept--
 		s.count(sl, 0)
-		s.confirm(k.o, k.i, sl)
-		s.forgetEmpty(k.o)
+		s.confirm(o, sl.i, sl)
+		s.forgetEmpty(o)
 	}
 }
 

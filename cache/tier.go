@@ -95,7 +95,6 @@ func decodeObject(key string, b []byte) (*object, error) {
 		freshness: freshness{m.Lifetime, m.While, m.IfError},
 		size:      m.Size,
 		sliceSize: m.SliceSize,
-		slices:    make(map[int]*slice),
 		late:      m.Late,
 	}, nil
 }
@@ -141,7 +140,7 @@ func (s *store) saveWhole(o *object) {
 	var all []disk.Slice
 	for off := int64(0); off < o.size; {
 		i, start, end := o.bounds(off)
-		sl := o.slices[i]
+		sl := o.slices.at(i)
 		if sl == nil || int64(len(sl.data)) != end-start {
 			return
 		}
@@ -236,9 +235,10 @@ func (c *Cache) promote(o *object, i int, f *disk.File, n int64) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer delete(c.store.promoting, sliceKey{o, i})
-	if data != nil && !o.gone && o.dead == nil && o.slices[i] == nil {
-		o.slices[i] = &slice{data: data}
-		c.store.keep(o, i, o.slices[i])
+	if data != nil && !o.gone && o.dead == nil && o.slices.at(i) == nil {
+		s := &slice{o: o, i: i, data: data}
+		o.slices.set(s)
+		c.store.keep(o, i, s)
 	}
 	return data
 }
