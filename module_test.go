@@ -166,7 +166,7 @@ func TestDefaults(t *testing.T) {
 		if got := fmt.Sprint(h.artPolicy); got != wantArt {
 			t.Errorf("%s: art policy is %s, want %s", settings, got, wantArt)
 		}
-		wantStream := fmt.Sprint(cache.Policy{TTL: 720 * time.Hour, NegativeTTL: time.Minute, MaxAge: time.Hour, ReadAhead: 2})
+		wantStream := fmt.Sprint(cache.Policy{TTL: 720 * time.Hour, NegativeTTL: time.Minute, MaxAge: time.Hour, ReadAhead: 1})
 		if got := fmt.Sprint(h.streamPolicy); got != wantStream {
 			t.Errorf("%s: stream policy is %s, want %s", settings, got, wantStream)
 		}

@@ -17,7 +17,7 @@ const (
 	defaultArtObject    = 10 << 20
 	defaultStreamMemory = 256 << 20
 	defaultStreamTTL    = 720 * time.Hour
-	defaultReadAhead    = 2
+	defaultReadAhead    = 1
 	defaultMaxAge       = time.Hour
 	defaultNegativeTTL  = time.Minute
 )
@@ -102,7 +102,7 @@ type StreamConfig struct {
 	// it is. Default: 256 KiB, also if zero.
 	Slice int64 `json:"slice,omitempty"`
 
-	// How many slices are fetched beyond those that a range needs. Default: `2`.
+	// How many slices are fetched beyond those that a range needs. Default: `1`.
 	ReadAhead *int `json:"read_ahead,omitempty"`
 
 	Policy
