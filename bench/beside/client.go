@@ -118,12 +118,10 @@ func (c *client) exchange(r request, more func(n int64) bool) (t timing, again b
 	if _, err := io.WriteString(c.conn, head+"\r\n"); err != nil {
 		return t, false, err
 	}
-	resp, err := http.ReadResponse(c.r, nil)
+	resp, err := http.ReadResponse(c.r, nil) //nolint:bodyclose // that would read the rest: what is left unread costs the connection
 	if err != nil {
 		return t, false, err
 	}
-	// The body is not closed, as that would read the rest of it: what is left unread
-	// costs the connection.
 	if err := r.checkHead(resp); err != nil {
 		return t, false, err
 	}

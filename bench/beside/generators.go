@@ -42,7 +42,9 @@ func hitCovers(ctx context.Context, t *turn) error {
 const wrkScript = `
 local paths, requests, last = { %s}, {}, 0
 function init()
-	for i, path in ipairs(paths) do requests[i] = wrk.format("GET", path) end
+	for i, path in ipairs(paths) do
+		requests[i] = wrk.format("GET", path)
+	end -- of the paths
 end
 function request()
 	last = last %% #requests + 1

@@ -82,7 +82,6 @@ func flock(k kind, p pace) func(context.Context, *turn) error {
 		clients := make([]*client, herd)
 		for i := range clients { // each is known to the server before it counts
 			clients[i] = t.client()
-			defer clients[i].close()
 			if _, err := clients[i].get(ctx, t.server.request(cover.objects("prime", 1)[0]), nil); err != nil {
 				return err
 			}
@@ -93,6 +92,7 @@ func flock(k kind, p pace) func(context.Context, *turn) error {
 			var wg sync.WaitGroup
 			for _, c := range clients {
 				wg.Go(func() {
+					defer c.close()
 					<-start
 					y.add(c.get(ctx, r, nil))
 				})

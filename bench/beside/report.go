@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,16 +38,16 @@ func report(w io.Writer, of []record) {
 func (k workload) table(w io.Writer, rows map[string][]record) {
 	reference := cmp.Or(k.reference, referenceName)
 	fmt.Fprintf(w, "\n## %s: %s\n\n| server |", k.name, k.title)
-	rule := "| --- |"
+	var rule strings.Builder
 	for _, c := range k.columns {
 		fmt.Fprintf(w, " %s |", c.head)
-		rule += " ---: |"
+		rule.WriteString(" ---: |")
 		if c.spread {
 			fmt.Fprintf(w, " least–most | / %s |", reference)
-			rule += " ---: | ---: |"
+			rule.WriteString(" ---: | ---: |")
 		}
 	}
-	fmt.Fprintf(w, " failures |\n%s --- |\n", rule)
+	fmt.Fprintf(w, " failures |\n| --- |%s --- |\n", &rule)
 	for _, name := range k.order(rows) {
 		fmt.Fprintf(w, "| %s |", name)
 		for _, c := range k.columns {
@@ -77,20 +78,36 @@ func (k workload) order(rows map[string][]record) []string {
 // how it is to the reference's.
 func (c column) cells(w io.Writer, of, reference []record) {
 	v := values(of, c.figure)
-	if len(v) == 0 {
-		fmt.Fprint(w, " - |"+strings.Repeat(" |", map[bool]int{true: 2}[c.spread]))
+	switch {
+	case len(v) == 0 && c.spread:
+		fmt.Fprint(w, " - | - | - |")
+		return
+	case len(v) == 0:
+		fmt.Fprint(w, " - |")
 		return
 	}
-	fmt.Fprintf(w, " %.*f |", c.digits, median(v))
+	fmt.Fprintf(w, " %s |", show(median(v)))
 	if !c.spread {
 		return
 	}
-	fmt.Fprintf(w, " %.*f–%.*f |", c.digits, slices.Min(v), c.digits, slices.Max(v))
+	fmt.Fprintf(w, " %s–%s |", show(slices.Min(v)), show(slices.Max(v)))
 	if r := values(reference, c.figure); len(r) > 0 && median(r) != 0 {
 		fmt.Fprintf(w, " %.2f |", median(v)/median(r))
 	} else {
 		fmt.Fprint(w, " - |")
 	}
+}
+
+// show writes a number with no more digits than it is worth.
+func show(v float64) string {
+	digits := 2
+	switch {
+	case v >= 100 || v == math.Trunc(v):
+		digits = 0
+	case v >= 10:
+		digits = 1
+	}
+	return strconv.FormatFloat(v, 'f', digits, 64)
 }
 
 // values returns a figure of each round that has it.
@@ -125,8 +142,8 @@ func median(v []float64) float64 {
 	return (v[(n-1)/2] + v[n/2]) / 2
 }
 
-// quantile returns the smallest of them that a share q of them is not above.
-func quantile(d []time.Duration, q float64) time.Duration {
+// quantile returns the smallest of them that at least a share of them is not above.
+func quantile(d []time.Duration, share float64) time.Duration {
 	d = slices.Sorted(slices.Values(d))
-	return d[max(0, int(float64(len(d))*q+0.999999)-1)]
+	return d[int(math.Ceil(float64(len(d))*share))-1]
 }

@@ -21,7 +21,6 @@ type workload struct {
 // column is a figure of a workload's table.
 type column struct {
 	head, figure string
-	digits       int // after the point
 	// spread has it shown with the least and the most of the rounds, and its ratio to the
 	// reference.
 	spread bool
@@ -36,19 +35,19 @@ const (
 
 // The columns of more than one table.
 var (
-	rate     = column{"requests/s", "rate", 0, true}
-	cpuEach  = column{"CPU µs/request", "cpu each", 1, true}
-	cpuAll   = column{"CPU ms", "cpu", 0, false}
-	first50  = column{"first byte p50 ms", "first p50", 2, false}
-	first99  = column{"p99 ms", "first p99", 2, false}
-	total50  = column{"total p50 ms", "total p50", 2, false}
-	total99  = column{"p99 ms", "total p99", 2, false}
-	asked    = column{"upstream requests", "upstream requests", 0, false}
-	fetched  = column{"upstream MiB", "upstream MiB", 2, false}
-	served   = column{"served", "served", 0, false}
-	resident = column{"resident MiB", "resident", 0, true}
-	before   = column{"before", "resident before", 0, false}
-	shared   = column{"shared pages once", "proportional", 0, false}
+	rate     = column{"requests/s", "rate", true}
+	cpuEach  = column{"CPU µs/request", "cpu each", true}
+	cpuAll   = column{"CPU ms", "cpu", false}
+	first50  = column{"first byte p50 ms", "first p50", false}
+	first99  = column{"p99 ms", "first p99", false}
+	total50  = column{"total p50 ms", "total p50", false}
+	total99  = column{"p99 ms", "total p99", false}
+	asked    = column{"upstream requests", "upstream requests", false}
+	fetched  = column{"upstream MiB", "upstream MiB", false}
+	served   = column{"served", "served", false}
+	resident = column{"resident MiB", "resident", true}
+	before   = column{"before", "resident before", false}
+	shared   = column{"proportional MiB", "proportional", false}
 )
 
 // key shows a column's spread and ratio.
@@ -64,11 +63,11 @@ var workloads = []workload{
 	},
 	{
 		name: "W1s-h1", title: "the same with TLS 1.3, 64 connections (h2load)", tool: "h2load", tls: true,
-		columns: []column{rate, cpuEach, {"mean ms", "mean", 2, false}, asked}, run: hitCoversTLS("--h1", "-c64"),
+		columns: []column{rate, cpuEach, {"mean ms", "mean", false}, asked}, run: hitCoversTLS("--h1", "-c64"),
 	},
 	{
 		name: "W1s-h2", title: "the same with HTTP/2, 16 connections of 4 streams (h2load)", tool: "h2load", tls: true,
-		columns: []column{rate, cpuEach, {"mean ms", "mean", 2, false}, asked}, run: hitCoversTLS("-c16", "-m4"),
+		columns: []column{rate, cpuEach, {"mean ms", "mean", false}, asked}, run: hitCoversTLS("-c16", "-m4"),
 	},
 	{
 		name: "W2", title: "64 KiB ranges of a warm track of 4 MiB, 32 connections",
@@ -77,7 +76,7 @@ var workloads = []workload{
 	{
 		name: "W3", title: "a whole warm track of 4 MiB, 8 connections",
 		columns: []column{
-			{"MB/s", "MB/s", 0, true}, {"CPU ms/GiB", "cpu per GiB", 0, true}, first50, first99, total50, total99, asked,
+			{"MB/s", "MB/s", true}, {"CPU ms/GiB", "cpu per GiB", true}, first50, first99, total50, total99, asked,
 		}, run: hitTrack(8, 0),
 	},
 	{
@@ -93,16 +92,16 @@ var workloads = []workload{
 	{
 		name: "W5", title: "128 KiB at 60 MiB of a cold video of 64 MiB (origin: 50 ms, 8 MiB/s)",
 		columns: []column{
-			{"first byte ms", "first p50", 2, true}, {"total ms", "total p50", 2, true}, asked, fetched,
+			{"first byte ms", "first p50", true}, {"total ms", "total p50", true}, asked, fetched,
 		}, run: seek,
 	},
 	{
 		name: "W6a", title: "memory for 5,000 covers, which are 98 MiB",
-		columns: []column{resident, before, shared, {"CPU µs/miss", "cpu each", 0, false}, asked}, run: fill,
+		columns: []column{resident, before, shared, {"CPU µs/miss", "cpu each", false}, asked}, run: fill,
 	},
 	{
 		name: "W6b", title: "most memory with 500 readers of a warm track at 100 KiB/s",
-		columns: []column{resident, before, shared, cpuAll, {"KiB/s each", "speed", 0, false}, served}, run: trickle,
+		columns: []column{resident, before, shared, cpuAll, {"KiB/s each", "speed", false}, served}, run: trickle,
 	},
 	{
 		name: "W7", title: "50 cold tracks, one after another (origin: 20 ms)", reference: directName,

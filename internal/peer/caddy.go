@@ -20,12 +20,16 @@ func StartCaddy(ctx context.Context, program, dir, caddyfile string) (*Process, 
 	cmd := exec.CommandContext(ctx, program, "run", "--config", config, "--adapter", "caddyfile") // #nosec G204 -- chosen by the caller
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	var addresses []string
+	defer func() {
+		for _, file := range cmd.ExtraFiles {
+			file.Close() // the child has its own
+		}
+	}()
 	for range 2 {
 		file, address, err := listen(ctx)
 		if err != nil {
 			return nil, err
 		}
-		defer file.Close()
 		cmd.ExtraFiles, addresses = append(cmd.ExtraFiles, file), append(addresses, address)
 	}
 	p, err := Start(cmd, nil)
