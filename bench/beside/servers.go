@@ -50,10 +50,10 @@ func servers(l *lab) []server {
 			workloads: []string{"W2", "W3"},
 			start:     caddyWith(l.caddy, edgeSite("stream {\n memory 2MiB\n disk %[1]s/tracks 1GiB\n }")), edge: true,
 		},
-		daemon(peer.NGINX, "proxy_cache with its lock, streams in slices of 1 MiB, 2 workers"),
+		daemon(peer.NGINX, "proxy_cache with its lock, streams in slices of 1 MiB, a worker for each core"),
 		withoutTLS(daemon(peer.Varnish.With("-s", "malloc,1G", "-p", "thread_pools=2", "-p", "timeout_idle=600"),
 			"1 GiB of memory, 2 thread pools, its own rules")),
-		daemon(peer.TrafficServer, "1 GiB of memory, reads what is being written, 2 threads"),
+		daemon(peer.TrafficServer, "1 GiB of memory, reads what is being written, a thread for each core"),
 		{
 			name: "caddy-file", about: "file_server, with the same objects as files", version: caddy, workloads: warm,
 			start: caddyWith(l.caddy, "root * "+l.files+"\n file_server"),
