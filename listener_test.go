@@ -8,7 +8,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-	"golang.org/x/sys/unix"
+
+	"github.com/voyo-music/caddy-voyo/internal/ports"
 )
 
 // heldNetwork is the network that Caddys in this process listen on: ports that
@@ -102,25 +103,14 @@ func awaitListeners(t *testing.T, n int) {
 	})
 }
 
-// reservePort returns a port that the system chose, and keeps everybody from it
-// until the test ends, but those who set SO_REUSEPORT, as Caddy does. It is for
-// Caddys in processes of their own.
+// reservePort returns a port that the system chose and, until the test ends, gives to
+// nobody else. It is for Caddys in processes of their own.
 func reservePort(t *testing.T) int {
 	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	port, release, err := ports.Reserve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Close(fd) })
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{}); err != nil {
-		t.Fatal(err)
-	}
-	addr, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return addr.(*unix.SockaddrInet4).Port
+	t.Cleanup(release)
+	return port
 }

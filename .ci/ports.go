@@ -1,6 +1,5 @@
 // Command ports prints TCP ports of the system's choice, as many as its argument
-// says. Until its input ends, nobody else gets them but programs that set
-// SO_REUSEPORT when they listen, as Caddy does.
+// says. Until its input ends, nobody else is given them.
 package main
 
 import (
@@ -9,7 +8,7 @@ import (
 	"os"
 	"strconv"
 
-	"golang.org/x/sys/unix"
+	"github.com/voyo-music/caddy-voyo/internal/ports"
 )
 
 func main() {
@@ -25,7 +24,7 @@ func run(count string) error {
 		return err
 	}
 	for range n {
-		port, err := reserve()
+		port, _, err := ports.Reserve() // for as long as the program runs
 		if err != nil {
 			return err
 		}
@@ -33,23 +32,4 @@ func run(count string) error {
 	}
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
-}
-
-// reserve binds a socket to a port, and keeps it for as long as the program runs.
-func reserve() (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, err
-	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
-		return 0, err
-	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{}); err != nil {
-		return 0, err
-	}
-	address, err := unix.Getsockname(fd)
-	if err != nil {
-		return 0, err
-	}
-	return address.(*unix.SockaddrInet4).Port, nil
 }

@@ -15,6 +15,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+
+	"github.com/voyo-music/caddy-voyo/internal/peer"
 )
 
 // Suite is an installed http-cache-tests.
@@ -42,8 +44,8 @@ func (s *Suite) Run(ctx context.Context, server Server) ([]Test, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer origin.stop()
-	address := "127.0.0.1:" + origin.ready
+	defer origin.Stop()
+	address := "127.0.0.1:" + origin.Ready
 	if server.Start == nil {
 		return s.ask(ctx, "http://"+address)
 	}
@@ -59,33 +61,33 @@ func (s *Suite) runThrough(ctx context.Context, server Server, tmp, origin strin
 	if err := os.Chmod(dir, 0o777); err != nil { // #nosec G302 -- likewise
 		return nil, err
 	}
-	p, base, err := server.Start(ctx, dir, origin)
+	p, err := server.Start(ctx, dir, origin)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", server.Name, err)
 	}
-	defer p.stop()
+	defer p.Stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
 		select {
-		case <-p.done:
-			cancel(p.failure())
+		case <-p.Done():
+			cancel(p.Failure())
 		case <-ctx.Done():
 		}
 	}()
-	tests, err := s.ask(ctx, base)
+	tests, err := s.ask(ctx, "http://"+p.Addr[0])
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = fmt.Errorf("%s: %w", server.Name, cause)
 	}
 	return tests, err
 }
 
-// startOrigin starts the server that plays the origin's part. ready is its port.
-func (s *Suite) startOrigin(ctx context.Context, tmp string) (*process, error) {
+// startOrigin starts the server that plays the origin's part. Ready is its port.
+func (s *Suite) startOrigin(ctx context.Context, tmp string) (*peer.Process, error) {
 	cmd := exec.CommandContext(ctx, s.node, "server/server.mjs") // #nosec G204 -- Node.js, as PATH has it
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), "npm_config_protocol=http", "npm_config_port=0", "npm_config_pidfile="+filepath.Join(tmp, "pid"))
-	p, err := start(cmd, listening)
+	p, err := peer.Start(cmd, listening)
 	if err != nil {
 		return nil, fmt.Errorf("conformance: the suite's server: %w", err)
 	}

@@ -57,7 +57,10 @@ func run(ctx context.Context, souin string, names []string, results string) erro
 		if len(names) > 0 && !slices.Contains(names, p.server.Name) {
 			continue
 		}
-		version, err := p.version(ctx)
+		if p.version.Command[0] == "" {
+			return fmt.Errorf("%s: the option with its program is missing", p.server.Name)
+		}
+		version, err := p.version.Ask(ctx)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.server.Name, err)
 		}

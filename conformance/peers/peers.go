@@ -1,19 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"embed"
-	"errors"
-	"fmt"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
-	"text/template"
+	"io/fs"
 
 	"github.com/voyo-music/caddy-voyo/conformance"
+	"github.com/voyo-music/caddy-voyo/internal/peer"
 )
 
 // programs are those that are not in PATH.
@@ -21,11 +14,10 @@ type programs struct {
 	caddy, souin string
 }
 
-// peer is a cache and how its version is asked for.
-type peer struct {
+// tested is a cache and how its version is asked for.
+type tested struct {
 	server  conformance.Server
-	command []string
-	pattern string // what the version is in the command's output
+	version peer.Version
 }
 
 // souinOptions have it store what says how long it is fresh, and only that: as it
@@ -36,45 +28,34 @@ const souinOptions = `order cache before rewrite
 		default_cache_control no-store
 	}`
 
-func peers(p programs) []peer {
-	return []peer{
+func peers(p programs) []tested {
+	return []tested{
 		{
 			conformance.Caddy("caddy-voyo", p.caddy, "", conformance.Edge),
-			[]string{p.caddy, "build-info"}, `github.com/voyo-music/caddy-voyo\s+(\S+)`,
+			peer.CaddyVersion(p.caddy, "github.com/voyo-music/caddy-voyo"),
 		},
-		daemon("nginx", []string{"nginx", "-c", "{{.Dir}}/nginx.conf", "-e", "stderr"}, []string{"-v"}, `nginx/(\S+)`),
-		daemon("varnish", []string{
-			"varnishd", "-F", "-j", "none", "-n", "{{.Dir}}", "-a", "127.0.0.1:{{.Port}}", "-f", "{{.Dir}}/default.vcl",
-			"-s", "malloc,64m", "-p", "default_ttl=0", "-p", "default_grace=0", "-p", "default_keep=3600",
-		}, []string{"-V"}, `varnish-(\S+)`),
-		daemon("trafficserver", []string{"traffic_server", "--run-root={{.Dir}}/runroot.yaml"}, []string{"-V"}, `Traffic Server (\S+)`),
-		daemon("squid", []string{"squid", "-N", "-f", "{{.Dir}}/squid.conf"}, []string{"-v"}, `Version (\S+)`),
-		daemon("apache", []string{"apache2", "-DFOREGROUND", "-f", "{{.Dir}}/apache.conf"}, []string{"-v"}, `Apache/(\S+)`),
+		daemon(peer.NGINX),
+		daemon(peer.Varnish.With("-s", "malloc,64m", "-p", "default_ttl=0", "-p", "default_grace=0", "-p", "default_keep=3600")),
+		daemon(peer.TrafficServer),
+		daemon(peer.Daemon{
+			Name:    "squid",
+			Command: []string{"squid", "-N", "-f", "{{.Dir}}/squid.conf"},
+			Version: peer.Version{Command: []string{"squid", "-v"}, Pattern: `Version (\S+)`},
+		}),
+		daemon(peer.Daemon{
+			Name:    "apache",
+			Command: []string{"apache2", "-DFOREGROUND", "-f", "{{.Dir}}/apache.conf"},
+			Version: peer.Version{Command: []string{"apache2", "-v"}, Pattern: `Apache/(\S+)`},
+		}),
 		{
 			conformance.Caddy("souin", p.souin, souinOptions, "cache\n reverse_proxy %s"),
-			[]string{p.souin, "build-info"}, `github.com/darkweak/souin\s+(\S+)`,
+			peer.CaddyVersion(p.souin, "github.com/darkweak/souin"),
 		},
 		{
 			conformance.Caddy("caddy", p.caddy, "", "reverse_proxy %s"),
-			[]string{p.caddy, "build-info"}, `github.com/caddyserver/caddy/v2\s+(\S+)`,
+			peer.CaddyVersion(p.caddy, "github.com/caddyserver/caddy/v2"),
 		},
 	}
-}
-
-// version asks the program for its version.
-func (p peer) version(ctx context.Context) (string, error) {
-	if p.command[0] == "" {
-		return "", errors.New("the option with its program is missing")
-	}
-	out, err := exec.CommandContext(ctx, p.command[0], p.command[1:]...).CombinedOutput() // #nosec G204 -- chosen by the caller
-	if err != nil {
-		return "", err
-	}
-	m := regexp.MustCompile(p.pattern).FindSubmatch(out)
-	if m == nil {
-		return "", fmt.Errorf("no version in %q", out)
-	}
-	return string(m[1]), nil
 }
 
 // The configurations: the files in config/<peer>.
@@ -82,63 +63,14 @@ func (p peer) version(ctx context.Context) (string, error) {
 //go:embed config
 var configs embed.FS
 
-// values are what a configuration is told.
-type values struct {
-	Dir, Port, Origin, OriginPort string
-}
-
-// daemon is a peer from Debian. Its command and its configuration are templates.
-func daemon(name string, command, version []string, pattern string) peer {
-	server := conformance.Program(name, func(dir, port, origin string) ([]string, error) {
-		_, originPort, err := net.SplitHostPort(origin)
+// daemon is a peer from Debian.
+func daemon(d peer.Daemon) tested {
+	start := func(ctx context.Context, dir, origin string) (*peer.Process, error) {
+		files, err := fs.Sub(configs, "config")
 		if err != nil {
 			return nil, err
 		}
-		v := values{Dir: dir, Port: port, Origin: origin, OriginPort: originPort}
-		if err := v.configure("config/" + name); err != nil {
-			return nil, err
-		}
-		args := make([]string, len(command))
-		for i, a := range command {
-			b, err := v.expand(a)
-			if err != nil {
-				return nil, err
-			}
-			args[i] = string(b)
-		}
-		return args, nil
-	})
-	return peer{server, append(command[:1:1], version...), pattern}
-}
-
-// configure writes the files of a directory of configs.
-func (v values) configure(from string) error {
-	entries, err := configs.ReadDir(from)
-	if err != nil {
-		return err
+		return d.Start(ctx, dir, origin, files)
 	}
-	for _, e := range entries {
-		text, err := configs.ReadFile(from + "/" + e.Name())
-		if err != nil {
-			return err
-		}
-		b, err := v.expand(string(text))
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(v.Dir, e.Name()), b, 0o644); err != nil { // #nosec G306 -- servers drop root's rights
-			return err
-		}
-	}
-	return nil
-}
-
-func (v values) expand(text string) ([]byte, error) {
-	t, err := template.New("").Parse(text)
-	if err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	err = t.Execute(&b, v)
-	return b.Bytes(), err
+	return tested{conformance.Server{Name: d.Name, Start: start}, d.Version}
 }
