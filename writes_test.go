@@ -33,7 +33,7 @@ func TestWidenWrites(t *testing.T) {
 	defer srv.Close()
 	h := newTestHandler(t, at(srv.URL))
 	h.state.streams = cache.New(cache.Limits{Memory: 4 << 20}) // in the place of one of smaller slices
-	serve(t, h, "GET", "/cdn/stream/"+testID, nil) // so that it is in memory
+	serve(t, h, "GET", "/cdn/stream/"+testID, nil)             // so that it is in memory
 
 	const kib = 1 << 10
 	for name, tt := range map[string]struct {

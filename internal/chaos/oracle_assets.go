@@ -161,9 +161,7 @@ func (l *Ledger) checkParts(a Answer) error {
 		return fmt.Errorf("Content-Range: %q", a.Header.Get("Content-Range"))
 	}
 	// What an upstream that lies of the size has cut off can be passed on past the cache.
-	status := a.Header.Get("Cache-Status")
-	passed := strings.Contains(status, "fwd=") && !strings.Contains(status, "stored") && !strings.Contains(status, "collapsed")
-	mayEnd := passed && slices.ContainsFunc(a.Visit.Paths, l.surprises)
+	mayEnd := isPassed(a) && slices.ContainsFunc(a.Visit.Paths, l.surprises)
 	want, _ := byterange.Resolve(specs, size)
 	if len(want) != 1 || want[0].Start != r.Start || want[0].End != r.End && (!mayEnd || r.End > want[0].End) {
 		return fmt.Errorf("range %v to Range: %q, of %d bytes", r, a.Visit.Header.Get("Range"), size)
@@ -172,6 +170,13 @@ func (l *Ledger) checkParts(a Answer) error {
 		return fmt.Errorf("Content-Length: %q with range %v", a.Header.Get("Content-Length"), r)
 	}
 	return l.compare(a, a.Body, r.Start, size)
+}
+
+// isPassed reports whether an answer is the upstream's to this request alone, of which
+// nothing is kept.
+func isPassed(a Answer) bool {
+	status := a.Header.Get("Cache-Status")
+	return strings.Contains(status, "fwd=") && !strings.Contains(status, "stored") && !strings.Contains(status, "collapsed")
 }
 
 // meetsIfRange reports whether an answer is of the version that its client has, as far as
