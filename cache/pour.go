@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"time"
 )
 
@@ -22,7 +23,7 @@ func (c *Cache) pour(f *fill, a *answer) error {
 	if err := c.skip(f, a); err != nil {
 		return err
 	}
-	for {
+	for reads := 0; ; reads++ {
 		c.pace(f)
 		room, err := c.room(f)
 		if err != nil {
@@ -33,6 +34,9 @@ func (c *Cache) pour(f *fill, a *answer) error {
 		}
 		if len(room) == 0 {
 			return c.drained(f, a)
+		}
+		if reads < 2 {
+			runtime.Gosched() // whom the header and the first bytes have woken goes first: this may not block for long
 		}
 		n, err := a.Read(room)
 		if err == io.EOF {

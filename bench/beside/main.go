@@ -87,9 +87,7 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 		all = append(all, records...)
-		text := bytes.NewBuffer(bytes.Clone(head.Bytes()))
-		report(text, all)
-		if err := os.WriteFile(o.out, text.Bytes(), 0o644); err != nil { // #nosec G306 -- for everybody
+		if err := o.write(head.String(), all); err != nil {
 			return err
 		}
 	}
@@ -97,6 +95,18 @@ func run(ctx context.Context, o options) error {
 		return errors.New("something has failed: see " + o.out)
 	}
 	return nil
+}
+
+// write writes the report and, beside it, the chart.
+func (o options) write(head string, of []record) error {
+	picture := strings.TrimSuffix(o.out, filepath.Ext(o.out)) + ".svg"
+	var text, drawn bytes.Buffer
+	fmt.Fprintf(&text, "%s\n![The figures as bars](%s)\n", head, filepath.Base(picture))
+	report(&text, of)
+	chart(&drawn, of)
+	return errors.Join(
+		os.WriteFile(o.out, text.Bytes(), 0o644),     // #nosec G306 -- for everybody
+		os.WriteFile(picture, drawn.Bytes(), 0o644)) // #nosec G306 -- for everybody
 }
 
 // choose returns those of all that are named.

@@ -21,17 +21,22 @@ type record struct {
 
 // report writes all tables.
 func report(w io.Writer, of []record) {
-	for _, work := range workloads {
-		rows := make(map[string][]record)
-		for _, r := range of {
-			if r.workload == work.name {
-				rows[r.server] = append(rows[r.server], r)
-			}
-		}
-		if len(rows) > 0 {
-			work.table(w, rows)
+	for _, k := range workloads {
+		if rows := rowsOf(of, k); len(rows) > 0 {
+			k.table(w, rows)
 		}
 	}
+}
+
+// rowsOf returns the records of a workload by server.
+func rowsOf(of []record, k workload) map[string][]record {
+	rows := make(map[string][]record)
+	for _, r := range of {
+		if r.workload == k.name {
+			rows[r.server] = append(rows[r.server], r)
+		}
+	}
+	return rows
 }
 
 // table writes a line for each server.
@@ -48,7 +53,8 @@ func (k workload) table(w io.Writer, rows map[string][]record) {
 		}
 	}
 	fmt.Fprintf(w, " failures |\n| --- |%s --- |\n", &rule)
-	for _, name := range k.order(rows) {
+	key := k.columns[slices.IndexFunc(k.columns, func(c column) bool { return c.spread })]
+	for _, name := range k.order(rows, key) {
 		fmt.Fprintf(w, "| %s |", name)
 		for _, c := range k.columns {
 			c.cells(w, rows[name], rows[reference])
@@ -57,12 +63,14 @@ func (k workload) table(w io.Writer, rows map[string][]record) {
 	}
 }
 
-// order returns the servers by the first figure that shows its spread: the most of what
-// is a rate, the least of what is a time or a size.
-func (k workload) order(rows map[string][]record) []string {
-	key := k.columns[slices.IndexFunc(k.columns, func(c column) bool { return c.spread })]
+// isRate reports whether a figure is the better the more it is.
+func (c column) isRate() bool { return strings.HasSuffix(c.head, "/s") }
+
+// order returns the servers by a figure: the most of what is a rate, the least of what is a
+// time or a size.
+func (k workload) order(rows map[string][]record, key column) []string {
 	sign := 1.0
-	if strings.HasSuffix(key.head, "/s") {
+	if key.isRate() {
 		sign = -1
 	}
 	return slices.SortedFunc(maps.Keys(rows), func(a, b string) int {
