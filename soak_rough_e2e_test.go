@@ -140,7 +140,7 @@ func (r *rough) mustBeSound(t *testing.T) {
 			answers := r.client().Visit(t.Context(), r.script.Plain(path), r.upstream.Now)
 			answers[0].Header.Del("Server")
 			var again bool
-			again, err = r.upstream.Sound(answers[0])
+			again, err = r.upstream.Sound(answers[0], 0)
 			return err == nil && !again
 		})
 	}

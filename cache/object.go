@@ -28,7 +28,8 @@ type object struct {
 	size      int64         // -1 until it is known
 	sliceSize int64
 	slices    parts        // in memory
-	disk      *disk.Object // what is on disk; nil if nothing ever was
+	disk      *disk.Object // what is on disk, held while somebody reads the object; nil if nothing ever was
+	readers   int          // transactions that answer with it
 	fills     []*fill      // under way
 	kept      int          // slices that the store could evict
 	late      bool         // its size was known at its end only: an upstream that fills its gaps may not say it either
@@ -177,6 +178,33 @@ func (o *object) whole() bool { return !o.resumable() || o.late }
 // onlyForgotten reports whether the object still is what its key names on disk.
 func (o *object) onlyForgotten() bool {
 	return o != nil && !o.void && o.dead == nil && o.disk != nil && !o.disk.Removed()
+}
+
+// join makes somebody a reader of the object: what is on disk of it stays there for him,
+// whatever becomes of its key.
+func (o *object) join() {
+	o.readers++
+	if o.readers == 1 && o.disk != nil {
+		o.disk.Hold()
+	}
+}
+
+// left says that the object has a reader less.
+func (o *object) left() {
+	o.readers--
+	if o.readers == 0 && o.disk != nil {
+		o.disk.Release()
+	}
+}
+
+// setDisk makes d what is on disk of the object; nil for nothing.
+func (o *object) setDisk(d *disk.Object) {
+	if o.readers > 0 && o.disk != nil {
+		o.disk.Release()
+	}
+	if o.disk = d; o.readers > 0 && d != nil {
+		d.Hold()
+	}
 }
 
 // has reports whether a slice is there for good, in memory or on disk.

@@ -196,7 +196,7 @@ func (t *transaction) take(o *object, want byterange.Spec, now time.Time) bool {
 	default:
 		return false
 	}
-	t.obj, t.stored = o, true
+	t.read(o, true)
 	if !o.resumable() && len(o.fills) > 0 {
 		t.hold(o.fills[0]) // which would not go on for an object that is gone
 	}
@@ -225,7 +225,7 @@ func (t *transaction) land(fl *flight, want byterange.Spec) (done bool, err erro
 		t.release()
 		return false, nil
 	}
-	t.obj, t.stored = fl.obj, false
+	t.read(fl.obj, false)
 	if t.req.Policy.Gateway && !t.outcome.collapsed {
 		t.full = fl.header
 	}
@@ -252,7 +252,7 @@ func (t *transaction) fallBack(fl *flight, want byterange.Spec, now time.Time) e
 	if o == nil || o.dead != nil || o.void || !o.usableStale(want, t.headOnly, now) {
 		return fl.err
 	}
-	t.obj, t.stored = o, true
+	t.read(o, true)
 	t.outcome.failed = true
 	return nil
 }
@@ -277,6 +277,13 @@ func (t *transaction) leave(fl *flight) {
 		c.unlist(fl)
 		fl.giveUp(errAbandoned)
 	}
+}
+
+// read makes the transaction one that answers with an object, which was stored before
+// the request or not. The caller holds c.mu.
+func (t *transaction) read(o *object, stored bool) {
+	t.obj, t.stored = o, stored
+	o.join()
 }
 
 // hold makes the transaction a reader of f, and of no other fill. The caller
@@ -319,6 +326,10 @@ func (t *transaction) close() {
 func (t *transaction) letGo() {
 	t.release()
 	t.tally()
+	if t.obj != nil {
+		t.obj.left()
+		t.obj = nil
+	}
 	if t.own != nil {
 		t.own.close()
 		t.own = nil

@@ -112,7 +112,7 @@ func (c *Cache) SetDisk(d *disk.Store, namespace string) {
 	c.store.disk, c.store.namespace = d, namespace
 	c.store.purges.learn(note)
 	for _, o := range c.store.objects.Values() {
-		o.disk = nil
+		o.setDisk(nil)
 		c.store.forgetEmpty(o)
 	}
 }
@@ -130,7 +130,7 @@ func (s *store) save(o *object, slices ...disk.Slice) {
 		if o.gone { // by now, another version may be there
 			return
 		}
-		o.disk = s.disk.Create(s.diskID(o.key), o.encode(), o.whole())
+		o.setDisk(s.disk.Create(s.diskID(o.key), o.encode(), o.whole()))
 	}
 	o.disk.Put(slices...)
 }

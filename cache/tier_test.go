@@ -2,7 +2,9 @@ package cache
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -292,6 +294,47 @@ func TestDiskGetsWhatMemoryLetsGo(t *testing.T) {
 	ask("b")
 	if status := ask("a"); status != Hit {
 		t.Error(status)
+	}
+}
+
+// TestReadersKeepTheirVersionOnDisk has an object replaced while somebody is in the
+// middle of it, who has the rest from the disk alone: he gets all of it, and it goes when
+// he has.
+func TestReadersKeepTheirVersionOnDisk(t *testing.T) {
+	for _, validator := range []bool{false, true} {
+		t.Run(fmt.Sprintf("validator %t", validator), func(t *testing.T) {
+			n := newDiskNode(t, Limits{Memory: 1 << 20, Slice: 1000})
+			o := newOrigin(content(1, 5_000))
+			o.header.Set("Cache-Control", "max-age=0")
+			if !validator {
+				o.header.Del("Etag")
+			}
+			req := Request{Key: "a", Policy: stalePolicy(), Fetch: o.fetch}
+			n.bring(t, req)
+			n.restart()
+			old, next := o.body, content(2, 3_000)
+			o.body = next
+			if validator {
+				o.set(next, `"v2"`)
+			}
+			goOn := make(chan struct{})
+			p := &pausing{ResponseRecorder: httptest.NewRecorder(), first: make(chan struct{}), wait: goOn}
+			done := make(chan error, 1)
+			go func() { done <- serve(t.Context(), n.Cache, p, req, "") }()
+			<-p.first
+			n.work.Wait() // it was confirmed in the background that there is another one
+			if resp, status, err := get(t, n.Cache, req); err != nil || !bytes.Equal(read(t, resp), next) {
+				t.Errorf("%s, %v", status, err)
+			}
+			close(goOn)
+			if err := <-done; err != nil || !bytes.Equal(p.Body.Bytes(), old) {
+				t.Errorf("%d bytes of %d, %v; %s", p.Body.Len(), len(old), err, p.Header().Get("Cache-Status"))
+			}
+			n.work.Wait()
+			if files := n.files(); len(files) != 3 {
+				t.Errorf("on disk: %q", files)
+			}
+		})
 	}
 }
 

@@ -85,7 +85,8 @@ type Store struct {
 	err     error // why nothing is written at present
 	stats   Stats // those that are counted, and not known otherwise
 	last    uint64
-	objects map[ID]*Object // all that are not gone
+	objects map[ID]*Object       // all that are not gone
+	held    map[*Object]struct{} // those that are, and have slices for who holds them
 	idle    *simplelru.LRU[ID, *Object]
 	used    list // slices; and meta data, if it is all that an object has
 	open    map[*file]openings
@@ -148,15 +149,12 @@ func open(dir string, limit int64, events Events, tune tuning) (*Store, error) {
 // reset empties the index. The caller holds s.mu.
 func (s *Store) reset() {
 	for _, o := range s.objects {
-		for _, f := range o.slices {
-			f.dead = true
-		}
-		if o.meta != nil {
-			o.meta.dead = true
-		}
-		o.gone, o.pending, o.meta, o.slices = true, nil, nil, nil
+		o.forget()
 	}
-	s.objects = make(map[ID]*Object)
+	for o := range s.held {
+		o.forget()
+	}
+	s.objects, s.held = make(map[ID]*Object), make(map[*Object]struct{})
 	s.idle.Purge()
 	s.used.init()
 	s.open = make(map[*file]openings)
@@ -164,6 +162,17 @@ func (s *Store) reset() {
 	s.trash, s.stuck, s.touched = nil, nil, nil
 	s.bytes = layout
 	s.scan.start()
+}
+
+// forget makes an object one that has nothing. The caller holds Store.mu.
+func (o *Object) forget() {
+	for _, f := range o.slices {
+		f.dead = true
+	}
+	if o.meta != nil {
+		o.meta.dead = true
+	}
+	o.gone, o.pending, o.meta, o.slices = true, nil, nil, nil
 }
 
 // Close writes what is queued, ends what runs in the background and unlocks the

@@ -221,6 +221,12 @@ func (s *Store) check(t *testing.T) {
 		}
 		parts += len(o.slices)
 	}
+	for o := range s.held {
+		if !o.gone || o.holds == 0 {
+			t.Errorf("object %x is held by nobody", o.id)
+		}
+		parts += len(o.slices)
+	}
 	used := 0
 	for f := s.used.root.next; f != &s.used.root; f = f.next {
 		if f.dead || f.live() != f || f.next.prev != f || f.index < 0 && len(f.o.slices) > 0 {

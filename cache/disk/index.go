@@ -167,8 +167,8 @@ func (s *Store) drop(f *file) {
 }
 
 // remove takes an object out of the index. What it has on disk goes too, its meta
-// data first, so that a crash leaves nothing that could be loaded. The caller holds
-// s.mu.
+// data first, so that a crash leaves nothing that could be loaded; its slices when
+// nobody holds them any more. The caller holds s.mu.
 func (s *Store) remove(o *Object) {
 	if o.gone {
 		return
@@ -181,6 +181,17 @@ func (s *Store) remove(o *Object) {
 		s.detach(o.meta)
 		o.meta = nil
 	}
+	if o.holds > 0 {
+		s.held[o] = struct{}{}
+		return
+	}
+	s.clear(o)
+}
+
+// clear takes the slices of an object that was removed out of the index. The caller
+// holds s.mu.
+func (s *Store) clear(o *Object) {
+	delete(s.held, o)
 	for _, f := range o.slices {
 		s.detach(f)
 	}
@@ -193,8 +204,11 @@ func (s *Store) lose(f *file) {
 	o := f.o
 	switch {
 	case f.dead:
-	case f.index < 0 || o.whole():
+	case f.index < 0 || o.whole() || o.gone:
 		s.remove(o)
+		if !f.dead { // somebody holds the others
+			s.drop(f)
+		}
 	default:
 		s.drop(f)
 		if len(o.slices) == 0 && o.jobs == 0 {
@@ -216,6 +230,7 @@ func (s *Store) evictOldest() bool {
 	if f.index < 0 || o.whole() || len(o.slices) == 1 && o.jobs == 0 {
 		s.stats.Evicted += int64(len(o.slices))
 		s.remove(o)
+		s.clear(o)
 		return true
 	}
 	s.stats.Evicted++

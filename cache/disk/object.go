@@ -6,7 +6,8 @@ import (
 )
 
 // Object is a version of what an ID names. Once it is removed, replaced or evicted
-// it has nothing, and what is put into it is ignored. Guarded by Store.mu.
+// it has nothing, unless it is held, and what is put into it is ignored. Guarded by
+// Store.mu.
 type Object struct {
 	s       *Store
 	id      ID
@@ -16,6 +17,7 @@ type Object struct {
 	pending []byte  // meta data, until it is on disk together with a slice
 	jobs    int32   // queued, or under way
 	needs   int32   // how many slices it needs to be of use: 0 for any, -1 if not known yet
+	holds   int32   // for whose sake its slices stay when it is removed
 	dirty   bool    // pending is newer than what is on disk
 	gone    bool
 }
@@ -144,6 +146,25 @@ func (o *Object) Remove() {
 	o.s.mu.Lock()
 	defer o.s.mu.Unlock()
 	o.s.remove(o)
+}
+
+// Hold keeps the slices that the object has, for somebody who is in the middle of them,
+// also if it is removed or replaced: no longer than Release is called, and as long as
+// they need not make room.
+func (o *Object) Hold() {
+	o.s.mu.Lock()
+	defer o.s.mu.Unlock()
+	o.holds++
+}
+
+// Release ends a Hold.
+func (o *Object) Release() {
+	o.s.mu.Lock()
+	defer o.s.mu.Unlock()
+	o.holds--
+	if o.gone && o.holds == 0 {
+		o.s.clear(o)
+	}
 }
 
 // Removed reports whether the object was removed, replaced or evicted.

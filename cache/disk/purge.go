@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// Purge removes what the IDs name, and returns when the files are unlinked, so that
-// nothing of it comes back however the process ends. What is put after it has
+// Purge removes what the IDs name, held or not, and returns when the files are unlinked,
+// so that nothing of it comes back however the process ends. What is put after it has
 // returned is another version, and stays. It does I/O.
 func (s *Store) Purge(ids ...ID) error {
 	for _, id := range ids {
@@ -20,6 +20,11 @@ func (s *Store) Purge(ids ...ID) error {
 		s.mu.Lock()
 		if o := s.objects[id]; o != nil {
 			s.remove(o)
+		}
+		for o := range s.held {
+			if o.id == id {
+				s.clear(o)
+			}
 		}
 		s.mu.Unlock()
 	}

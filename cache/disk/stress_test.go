@@ -76,6 +76,8 @@ func stressAct(t *testing.T, s *Store, rnd *rand.Rand, o *Object, version string
 		}
 		fallthrough
 	case 4, 5, 6:
+		o.Hold()
+		defer o.Release()
 		for i := o.Next(0); i >= 0; i = o.Next(i + 1) {
 			b, err := read(t, o, i)
 			if err != nil && !errors.Is(err, ErrNotStored) || err == nil && !bytes.Equal(b, content(o.id, version, i, sizeOf(version, i))) {

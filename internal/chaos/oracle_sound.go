@@ -1,22 +1,26 @@
 package chaos
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // Sound judges a plain answer after all has been well for a while: it must be whole. Where
-// an edge can learn only on the way that what it has is not what there is, an answer may be
-// broken, once, and is to be asked for again.
-func (l *Ledger) Sound(a Answer) (again bool, err error) {
+// an edge can learn only on the way that what it has is not what there is, or that it can't
+// keep it, an answer may be broken, once for each of these, and is to be asked for again.
+// broken counts those before this one that were.
+func (l *Ledger) Sound(a Answer, broken int) (again bool, err error) {
 	verdict, err := l.Check(a)
 	if err != nil {
 		return false, err
 	}
 	there := slices.ContainsFunc(a.Visit.Paths, func(path string) bool { return !l.s.Object(path).Missing })
 	switch {
-	case there && verdict == Broken && slices.ContainsFunc(a.Visit.Paths, l.surprises):
+	case there && verdict == Broken && broken < l.surprises(a.Visit.Paths):
 		return true, nil
 	case there && (a.Status != http.StatusOK || !a.Whole):
 		return false, fmt.Errorf("status %d and %d bytes of what is there", a.Status, len(a.Body))
@@ -26,21 +30,41 @@ func (l *Ledger) Sound(a Answer) (again bool, err error) {
 	return false, nil
 }
 
-// surprises reports whether what is at a path can be other than an edge had to think: it
-// does not say how large it is, has lied about that, or has changed.
-func (l *Ledger) surprises(path string) bool {
+// surprises returns how often what is at one of the paths can be other than an edge had to
+// think: it does not say how large it is, has lied about that, or has changed; and then
+// does not say that it is too large to be kept.
+func (l *Ledger) surprises(paths []string) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, path := range paths {
+		n = max(n, l.surprisesAt(path))
+	}
+	return n
+}
+
+// surprisesAt is surprises of one path. The caller holds l.mu.
+func (l *Ledger) surprisesAt(path string) int {
 	o := l.s.Object(path)
-	if o.Framing == "chunked" || l.versions[path] > 0 {
-		return true
-	}
+	misleads := l.versions[path] > 0
 	for c := range l.claims[path] {
-		if c.size >= 0 && c.size != o.SizeOf(c.version) {
-			return true
-		}
+		misleads = misleads || c.size >= 0 && c.size != o.SizeOf(c.version)
 	}
-	return false
+	switch unknown := o.Framing == "chunked"; {
+	case misleads && unknown && l.s.Node.mostOfUnknown(path) < o.SizeOf(l.versions[path]):
+		return 2
+	case misleads || unknown:
+		return 1
+	}
+	return 0
+}
+
+// mostOfUnknown is how large what is at a path may be for a node to keep it that is not
+// told before it has all of it. Covers are never too large.
+func (n Node) mostOfUnknown(path string) int64 {
+	if strings.HasPrefix(path, "/art/") {
+		return math.MaxInt64
+	}
+	return min(n.Memory, cmp.Or(n.MaxObject, math.MaxInt64))
 }
 
 // Plain returns a visit that asks for what is at a path, or the next best, and no more.

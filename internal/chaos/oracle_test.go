@@ -3,6 +3,7 @@ package chaos
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,10 +15,16 @@ import (
 // quiet is a script without trouble, of one object with versions.
 func quiet(t *testing.T) (Script, Object) {
 	t.Helper()
+	return quietWith(t, "length")
+}
+
+// quietWith is quiet, of an object with the framing.
+func quietWith(t *testing.T, framing string) (Script, Object) {
+	t.Helper()
 	for seed := uint64(0); ; seed++ {
 		s := Draw(seed)
 		o := s.Object(s.Paths()[0])
-		if !o.Missing && o.Validator == "etag" && o.Control == "" && o.Framing == "length" && o.Size > 100_000 {
+		if !o.Missing && o.Validator == "etag" && o.Control == "" && o.Framing == framing && o.Size > 100_000 {
 			s.Trouble = 0
 			return s, o
 		}
@@ -123,6 +130,51 @@ func TestCheckSeesThrough(t *testing.T) {
 		} {
 			if verdict, err := l.Check(wrong()); err == nil {
 				t.Errorf("%s is taken for %s", what, verdict)
+			}
+		}
+	})
+}
+
+// TestSound holds that an answer may be broken in the end where an edge could not know
+// better, and as often as that, and no more.
+func TestSound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tt := range []struct {
+			framing     string
+			lies, large bool
+			broken      int // times that it may be
+		}{
+			{"length", false, true, 0},
+			{"length", true, true, 1},
+			{"chunked", false, false, 1},
+			{"chunked", false, true, 1},
+			{"chunked", true, false, 1},
+			{"chunked", true, true, 2},
+		} {
+			s, o := quietWith(t, tt.framing)
+			s.Node.Memory, s.Node.MaxObject = 1<<20, 0
+			if tt.large {
+				s.Node.MaxObject = o.Size - 1
+			}
+			l := newLedger(s)
+			l.claim(o, 0, o.Size)
+			if tt.lies {
+				l.claim(o, 0, o.Size+1)
+			}
+			a := Answer{
+				Visit: s.Plain(o.Path), Since: l.Now(), Status: 200, Marked: true, Body: Body(o.Path, 0, 0, o.Size),
+				Header: http.Header{"Etag": {o.Tag(0)}}, Err: io.ErrUnexpectedEOF,
+			}
+			a.Visit.Paths = []string{o.Path}
+			for n := range 4 {
+				again, err := l.Sound(a, n)
+				if may := n < tt.broken; again != may || (err == nil) != may {
+					t.Errorf("%+v: broken after %d that were: %t, %v", tt, n, again, err)
+				}
+			}
+			a.Whole, a.Err = true, nil
+			if again, err := l.Sound(a, 0); again || err != nil {
+				t.Errorf("%+v: what is whole: %t, %v", tt, again, err)
 			}
 		}
 	})

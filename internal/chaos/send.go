@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"time"
 )
 
 // send sends a message, as far as it goes, and notes what is claimed by it. An error
@@ -82,8 +81,7 @@ func (x *exchange) sendHead(m *message) error {
 		return x.write(head)
 	}
 	if m.how == "trickles" {
-		x.note(m)
-		return x.trickle(head, m.pause)
+		return x.trickle(m, head)
 	}
 	if m.flood != "" {
 		if err := x.write(head[:len(head)-len("\r\n")]); err != nil {
@@ -183,15 +181,18 @@ func (x *exchange) flood(text string) error {
 	return x.hang()
 }
 
-// trickle sends a part at a time.
-func (x *exchange) trickle(b []byte, pause time.Duration) error {
-	for step := len(b)/6 + 1; len(b) > 0; {
-		n := min(step, len(b))
-		if err := x.write(b[:n]); err != nil {
+// trickle sends a message's head, a part at a time. It is said with the last of them.
+func (x *exchange) trickle(m *message, head []byte) error {
+	for step := len(head)/6 + 1; len(head) > 0; {
+		n := min(step, len(head))
+		if n == len(head) {
+			x.note(m)
+		}
+		if err := x.write(head[:n]); err != nil {
 			return err
 		}
-		b = b[n:]
-		if !x.u.pause(pause) {
+		head = head[n:]
+		if !x.u.pause(m.pause) {
 			return errEnd
 		}
 	}

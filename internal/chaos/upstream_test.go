@@ -105,6 +105,36 @@ func TestFaults(t *testing.T) {
 	})
 }
 
+// TestTrickledHeader has a header come bit by bit: what it says is said with its end, and
+// may be news to whoever has asked meanwhile.
+func TestTrickledHeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, o := quiet(t)
+		u := NewUpstream(s)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, o.Path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := o.answer(r, 0)
+		m.stage, m.how, m.pause = inHeader, "trickles", time.Second
+		client, c := net.Pipe()
+		began := time.Now()
+		go func() {
+			_ = (&exchange{u: u, c: c, r: r, o: o, size: m.n}).sendHead(m)
+			_ = c.Close()
+		}()
+		var whole time.Time
+		for b := make([]byte, 4096); ; whole = time.Now() {
+			if _, err := client.Read(b); err != nil {
+				break
+			}
+		}
+		if said := u.said[o.Path][0]; !said.Equal(whole) || whole.Sub(began) < 3*time.Second {
+			t.Errorf("said after %s, whole after %s", said.Sub(began), whole.Sub(began))
+		}
+	})
+}
+
 // TestKernelNetwork serves on a socket, as a soak does.
 func TestKernelNetwork(t *testing.T) {
 	s, o := quiet(t)
