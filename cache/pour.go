@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"time"
 )
 
@@ -23,7 +22,7 @@ func (c *Cache) pour(f *fill, a *answer) error {
 	if err := c.skip(f, a); err != nil {
 		return err
 	}
-	for reads := 0; ; reads++ {
+	for {
 		c.pace(f)
 		room, err := c.room(f)
 		if err != nil {
@@ -34,9 +33,6 @@ func (c *Cache) pour(f *fill, a *answer) error {
 		}
 		if len(room) == 0 {
 			return c.drained(f, a)
-		}
-		if reads < 2 {
-			runtime.Gosched() // whom the header and the first bytes have woken goes first: this may not block for long
 		}
 		n, err := a.Read(room)
 		if err == io.EOF {
