@@ -105,7 +105,7 @@ func (o options) write(head string, of []record) error {
 	report(&text, of)
 	chart(&drawn, of)
 	return errors.Join(
-		os.WriteFile(o.out, text.Bytes(), 0o644),     // #nosec G306 -- for everybody
+		os.WriteFile(o.out, text.Bytes(), 0o644),    // #nosec G306 -- for everybody
 		os.WriteFile(picture, drawn.Bytes(), 0o644)) // #nosec G306 -- for everybody
 }
 
