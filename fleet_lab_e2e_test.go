@@ -60,6 +60,9 @@ func (f *fleet) clientAt(t *testing.T, h *netlab.Host) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
+// transport is that of its clients.
+func (n node) transport() *http.Transport { return n.client.Transport.(*http.Transport) }
+
 // start configures all nodes, and starts them.
 func (f *fleet) start(t *testing.T, site func(i int) string) {
 	t.Helper()
