@@ -13,7 +13,7 @@ func TestFleetColdTracks(t *testing.T) {
 	for _, topology := range topologies {
 		t.Run(topology.name, func(t *testing.T) {
 			f := newFleet(t, 4, songs...)
-			f.start(t, func(int) string { return f.shielded(topology.shields, "") })
+			f.start(t, func(int) string { return f.shielded(topology.shields, "", "") })
 			f.archive.reset() // of what nodes ask when they start
 			group, ctx := errgroup.WithContext(t.Context())
 			for _, s := range songs {

@@ -3,9 +3,12 @@ package voyo_test
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/voyo-music/caddy-voyo/internal/natstest"
 	"github.com/voyo-music/caddy-voyo/internal/netlab"
 )
 
@@ -14,8 +17,26 @@ type fleet struct {
 	lab     *netlab.Lab
 	outside *netlab.Host // where clients are
 	archive *archive
-	nodes   []*child
+	nodes   []*member
+	log     *natstest.Cluster // nil: there is none
 }
+
+// member is a node of a fleet.
+type member struct {
+	*child
+
+	disk string
+}
+
+// forget empties the disk of a node that does not run.
+func (m *member) forget(t *testing.T) {
+	t.Helper()
+	must(t, os.RemoveAll(m.disk))
+	must(t, os.Mkdir(m.disk, 0o700))
+}
+
+// healthTimeout is how long who looks after nodes waits for one to say how it is.
+const healthTimeout = time.Second
 
 // newFleet returns a fleet of which no node has been configured or is running yet.
 func newFleet(t *testing.T, nodes int, songs ...song) *fleet {
@@ -41,14 +62,14 @@ func (f *fleet) host(t *testing.T) *netlab.Host {
 	return h
 }
 
-func (f *fleet) newNode(t *testing.T) *child {
+func (f *fleet) newNode(t *testing.T) *member {
 	t.Helper()
 	h := f.host(t)
 	c := &child{host: h, bind: h.Addr().String(), admin: "127.0.0.1:2019"}
 	c.node = node{"http://" + c.bind, f.clientAt(t, f.outside)}
 	c.operator = f.clientAt(t, h)
 	c.prepare(t, "")
-	return c
+	return &member{c, t.TempDir()}
 }
 
 // clientAt returns a client on a host.
@@ -82,12 +103,13 @@ var topologies = []struct {
 	{"mesh", 4},
 }
 
-// shielded configures a node that asks the first n nodes before the archive.
-func (f *fleet) shielded(n int, options string) string {
+// shielded configures a node that asks the first n nodes before the archive, with options
+// for streams and others.
+func (f *fleet) shielded(n int, stream, options string) string {
 	var urls []string
 	for _, c := range f.nodes[:n] {
 		urls = append(urls, c.url)
 	}
-	return fmt.Sprintf("voyo {\n%s\nshield %s\nstream {\nmemory 256MiB\nslice 64KiB\n}\n%s\n}",
-		template(f.archive.URL), strings.Join(urls, " "), options)
+	return fmt.Sprintf("voyo {\n%s\nshield %s\nstream {\nmemory 256MiB\nslice 64KiB\n%s\n}\n%s\n}",
+		template(f.archive.URL), strings.Join(urls, " "), stream, options)
 }

@@ -16,10 +16,10 @@ func TestFleetOwnerDies(t *testing.T) {
 	)
 	ends := []struct {
 		name string
-		end  func(*testing.T, *child)
+		end  func(*testing.T, *member)
 	}{
-		{"killed", func(t *testing.T, c *child) { c.kill(t) }},
-		{"cut off", func(t *testing.T, c *child) { must(t, c.host.Cut(t.Context())) }},
+		{"killed", func(t *testing.T, c *member) { c.kill(t) }},
+		{"cut off", func(t *testing.T, c *member) { must(t, c.host.Cut(t.Context())) }},
 	}
 	for _, topology := range topologies {
 		for _, e := range ends {
@@ -28,7 +28,7 @@ func TestFleetOwnerDies(t *testing.T) {
 				songs := newSongs(0, 24, 2<<20)
 				playing, later := songs[:12], songs[12:]
 				f := newFleet(t, 4, songs...)
-				f.start(t, func(int) string { return f.shielded(topology.shields, "") })
+				f.start(t, func(int) string { return f.shielded(topology.shields, "", "") })
 				f.archive.rate.Store(rate)
 
 				var listeners []*slowReader

@@ -28,10 +28,10 @@ type child struct {
 	admin    string       // where the admin API is, on its host
 	operator *http.Client // is on its host
 	options  string       // global ones, for the next configuration
-	dir     string
-	env     []string
-	cmd     *exec.Cmd
-	ended   chan error
+	dir      string
+	env      []string
+	cmd      *exec.Cmd
+	ended    chan error
 }
 
 // newChild returns an edge that is not running yet. env are variables, as in

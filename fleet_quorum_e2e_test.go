@@ -1,0 +1,93 @@
+package voyo_test
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Nothing is acknowledged that could be lost: with two of the log's three servers gone
+// takedowns and purges are answered with an error and the nodes go on serving, and when the
+// servers are back all that was acknowledged is in effect, at a node that has forgotten
+// everything as well.
+func TestFleetQuorum(t *testing.T) {
+	const (
+		forgetful = 3
+		tracks    = 60
+		before    = tracks / 3 // that are acknowledged at least until the servers go
+	)
+	songs := newSongs(0, tracks, 64<<10)
+	playing := newSongs(1000, 8, 256<<10)
+	f := newFleet(t, 4, append(songs, playing...)...)
+	f.startLog(t)
+	f.start(t, func(i int) string { return f.member(i, 4) })
+	for i, c := range f.nodes {
+		f.awaitHealthy(t, i)
+		c.mustHearAll(t, append(songs, playing...), 8)
+	}
+
+	// each node is told to take down its share, one track after the other
+	var mu sync.Mutex
+	acknowledged := make(map[int]bool)
+	var count, refused atomic.Int64
+	var group errgroup.Group
+	for n, c := range f.nodes {
+		group.Go(func() error {
+			for i := n; i < tracks; i += len(f.nodes) {
+				if _, err := c.operate(t.Context(), takedownURI, ids{IDs: []string{songs[i].id}}); err != nil {
+					refused.Add(1)
+					continue
+				}
+				mu.Lock()
+				acknowledged[i] = true
+				mu.Unlock()
+				count.Add(1)
+			}
+			return nil
+		})
+	}
+	eventually(t, "some have been taken down", func() bool { return count.Load() >= before })
+	for _, i := range []int{1, 2} {
+		f.log.Kill(i)
+	}
+	killed := time.Now()
+	must(t, group.Wait())
+	t.Logf("%d of %d were acknowledged, %d refused, the last one %s after two servers had gone",
+		count.Load(), tracks, refused.Load(), time.Since(killed).Round(time.Millisecond))
+	if refused.Load() == 0 {
+		t.Fatal("none was refused: the servers went too late")
+	}
+	for _, c := range f.nodes {
+		began := time.Now()
+		if got, err := c.operate(t.Context(), purgeURI, ids{IDs: []string{playing[0].id}}); err == nil {
+			t.Errorf("a purge was acknowledged: %+v", got)
+		}
+		t.Logf("a purge was refused after %s", time.Since(began).Round(time.Millisecond))
+		if hits := c.mustHearAll(t, playing, 8); hits != len(playing) {
+			t.Errorf("%s has %d of %d", c.url, hits, len(playing))
+		}
+		for i := range acknowledged {
+			c.mustBeDown(t, songs[i])
+		}
+	}
+
+	f.nodes[forgetful].kill(t)
+	f.log.Kill(0)
+	for i := range f.log.URLs() {
+		f.log.Restart(i)
+	}
+	f.nodes[forgetful].forget(t)
+	f.nodes[forgetful].start(t)
+	restarted := time.Now()
+	for i, c := range f.nodes {
+		f.awaitHealthy(t, i)
+		for i := range acknowledged {
+			c.mustBeDown(t, songs[i])
+		}
+	}
+	t.Logf("all nodes were well %s after the servers had been started again", time.Since(restarted).Round(time.Millisecond))
+	f.mustApply(t, 0, purgeURI, ids{IDs: []string{playing[0].id}})
+}
