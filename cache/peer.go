@@ -2,7 +2,6 @@ package cache
 
 import (
 	"errors"
-	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -35,13 +34,10 @@ func (p *Policy) negativeTTL(err error) time.Duration {
 // given, is fresh, so that it is for exactly as long there (RFC 9213), how strict its
 // origin is about that, and by which tags it is purged.
 func (p *response) tellPeer(policy *Policy, stored http.Header, age, stale time.Duration) {
-	seconds := int64(age / time.Second)
-	if seconds > 0 { // also of what has just come from a cache that did not say so
-		p.set("Age", strconv.FormatInt(seconds, 10))
+	if age >= time.Second { // also of what has just come from a cache that did not say so
+		p.set("Age", seconds(age))
 	}
-	// Rounded down; and below its age if it is stale, as it has been there as well.
-	left := math.Floor(-stale.Seconds())
-	value := "max-age=" + strconv.FormatInt(max(seconds+int64(left), 0), 10)
+	value := "max-age=" + seconds(max(age-stale, 0)) // which is below its age if it is stale: so it is there
 	if !policy.overrides(p.status) {
 		value += strictness(policy, stored)
 	}
@@ -65,7 +61,7 @@ func strictness(policy *Policy, stored http.Header) (value string) {
 	}
 	for _, name := range []string{"stale-while-revalidate", "stale-if-error"} {
 		if stated, ok := d.seconds(name); ok {
-			value += ", " + name + "=" + strconv.FormatInt(int64(stated/time.Second), 10)
+			value += ", " + name + "=" + seconds(stated)
 		}
 	}
 	return value
@@ -80,5 +76,8 @@ func (t *transaction) tellMissing(h http.Header, err error) {
 	if t.outcome.hit {
 		left = t.outcome.ttl
 	}
-	h.Set("Cdn-Cache-Control", "max-age="+strconv.FormatInt(int64(left/time.Second), 10))
+	h.Set("Cdn-Cache-Control", "max-age="+seconds(left))
 }
+
+// seconds returns a time as delta-seconds (RFC 9111, section 1.2.2).
+func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }

@@ -242,7 +242,7 @@ func (t *transaction) prepare(p *response, r *http.Request) (size int64, v verdi
 	p.clientHeader = newClientHeader(stored, t.req.Policy)
 	// It says that the upstream was not asked for this request (RFC 9111, section 5.1).
 	if t.stored || stored.Get("Age") != "" {
-		p.set("Age", strconv.FormatInt(int64(age/time.Second), 10))
+		p.set("Age", seconds(age))
 	}
 	if t.req.Peer {
 		p.tellPeer(t.req.Policy, stored, age, stale)
