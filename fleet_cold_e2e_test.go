@@ -9,7 +9,7 @@ import (
 // What is asked of every node at once leaves the archive once.
 func TestFleetColdTracks(t *testing.T) {
 	const most = 1.02 // requests and bytes of the archive, for each that are needed
-	songs := newSongs(0, 200, 512<<10)
+	songs := newSongs(0, 200, 192<<10)
 	for _, topology := range topologies {
 		t.Run(topology.name, func(t *testing.T) {
 			f := newFleet(t, 4, songs...)

@@ -49,6 +49,7 @@ func newFleet(t *testing.T, nodes int, songs ...song) *fleet {
 	l, err := f.host(t).Listen(t.Context(), 80)
 	must(t, err)
 	f.archive = newArchiveAt(t, l, songs...)
+	t.Cleanup(f.archive.CloseClientConnections) // those to hosts that are cut off would stay
 	for range nodes {
 		f.nodes = append(f.nodes, f.newNode(t))
 	}
@@ -69,6 +70,13 @@ func (f *fleet) newNode(t *testing.T) *member {
 	c.node = node{"http://" + c.bind, f.clientAt(t, f.outside)}
 	c.operator = f.clientAt(t, h)
 	c.prepare(t, "")
+	t.Cleanup(func() {
+		for line := range strings.Lines(c.log(t)) {
+			if t.Failed() && strings.Contains(line, `"logger":"http.handlers.voyo`) {
+				t.Logf("%s has logged: %s", c.url, line)
+			}
+		}
+	})
 	return &member{c, t.TempDir()}
 }
 
