@@ -173,6 +173,11 @@ func (c *Cache) recall(key string) *flight {
 		var o *object
 		// An error means that there is nothing, which the next look-up will find.
 		_ = contain.Do(func() (err error) {
+			if c.gate != nil {
+				if c.gate(c.ctx); c.ctx.Err() != nil {
+					return ErrClosed
+				}
+			}
 			o, err = load(d, id, key)
 			return err
 		})
