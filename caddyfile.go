@@ -82,6 +82,10 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    signed_urls {
 //	        key <placeholder>
 //	    }
+//	    fleet nats <urls...> {
+//	        credentials <file>
+//	        node        <name>
+//	    }
 //	}
 //
 // At least one resolver is required, and they are asked in the given order. Of several
@@ -106,6 +110,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"transport":         h.parseTransport,
 		"public_url":        readText(&h.PublicURL),
 		"signed_urls":       h.parseSignedURLs,
+		"fleet":             h.parseFleet,
 	})
 	if err != nil {
 		return err
@@ -215,6 +220,23 @@ func (h *Handler) parseSignedURLs(d *caddyfile.Dispenser) error {
 		err = d.Err("signed_urls needs a key")
 	}
 	return err
+}
+
+func (h *Handler) parseFleet(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	if d.Val() != "nats" {
+		return d.Errf("unknown kind of fleet '%s'; known is: nats", d.Val())
+	}
+	h.Fleet = new(FleetConfig)
+	if err := readList(&h.Fleet.NATS)(d); err != nil {
+		return err
+	}
+	return parseBlock(d, "fleet", block{
+		"credentials": readText(&h.Fleet.Credentials),
+		"node":        readText(&h.Fleet.Node),
+	})
 }
 
 // policyBlock returns what reads the subdirectives that every cache has.

@@ -52,7 +52,7 @@ func (c *Cache) checkpoint() (*disk.Store, disk.ID) {
 	return c.store.disk, c.store.diskID(checkpointKey)
 }
 
-// SetGate has what is on disk brought back only after gate has returned, which is called
-// each time and not at once, so that it can be waited for what was purged elsewhere. Its
-// ctx ends with the cache. It must be called before the cache is used.
-func (c *Cache) SetGate(gate func(ctx context.Context)) { c.gate = gate }
+// SetGate has what is on disk brought back only after gate has returned, which may wait
+// for what was purged elsewhere. Its error leaves what is there to those who ask later. Its
+// ctx ends with the cache. SetGate must be called before the cache is used.
+func (c *Cache) SetGate(gate func(ctx context.Context) error) { c.gate = gate }

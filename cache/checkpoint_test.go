@@ -3,6 +3,7 @@ package cache
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -97,12 +98,14 @@ func TestGate(t *testing.T) {
 	open := make(chan struct{})
 	var waiting atomic.Int32
 	entered := make(chan struct{}, len(reqs))
-	n.gates = func(ctx context.Context) {
+	n.gates = func(ctx context.Context) error {
 		waiting.Add(1)
 		entered <- struct{}{}
 		select {
 		case <-open:
+			return nil
 		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 	n.start()
@@ -153,7 +156,11 @@ func TestCloseOpensTheGate(t *testing.T) {
 	n.bring(t, req)
 	n.stop()
 	entered := make(chan struct{})
-	n.gates = func(ctx context.Context) { close(entered); <-ctx.Done() }
+	n.gates = func(ctx context.Context) error {
+		close(entered)
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	n.start()
 	done := make(chan error)
 	go func() {
@@ -164,5 +171,24 @@ func TestCloseOpensTheGate(t *testing.T) {
 	n.Close()
 	if err := <-done; err == nil {
 		t.Error("a closed cache has answered")
+	}
+}
+
+// TestClosedGate has what is on disk stay there, and fetched again meanwhile.
+func TestClosedGate(t *testing.T) {
+	n := newDiskNode(t, Limits{Memory: 1 << 20, Slice: 1000})
+	o := newOrigin(content(1, 10_000))
+	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
+	n.bring(t, req)
+	n.stop()
+	n.gates = func(context.Context) error { return errors.New("closed") }
+	n.start()
+	for _, want := range []Status{Miss, Hit} {
+		if status := n.bring(t, req); status != want {
+			t.Errorf("%s, not a %s", status, want)
+		}
+	}
+	if n := o.count(); n != 2 {
+		t.Errorf("%d requests to the upstream", n)
 	}
 }

@@ -153,7 +153,7 @@ type node struct {
 	disk   int64 // bytes; 0: none
 	dir    string
 	store  *disk.Store
-	gates  func(context.Context) // as for Cache.SetGate
+	gates  func(context.Context) error // as for Cache.SetGate
 }
 
 func newNode(tb testing.TB, l Limits, diskLimit int64) *node {

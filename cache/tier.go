@@ -174,8 +174,8 @@ func (c *Cache) recall(key string) *flight {
 		// An error means that there is nothing, which the next look-up will find.
 		_ = contain.Do(func() (err error) {
 			if c.gate != nil {
-				if c.gate(c.ctx); c.ctx.Err() != nil {
-					return ErrClosed
+				if err := c.gate(c.ctx); err != nil {
+					return err
 				}
 			}
 			o, err = load(d, id, key)
