@@ -1,6 +1,15 @@
 package fleet
 
-import "time"
+import (
+	"crypto/rand"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
 
 // Kind is what an entry has to be applied as.
 type Kind string
@@ -68,3 +77,56 @@ const MaxData = 1<<20 - 4<<10
 
 // MaxDrafts is how many entries can be appended together.
 const MaxDrafts = 1000
+
+const (
+	kindHeader  = "Voyo-Kind"
+	replyHeader = "Voyo-Reply" // the instance that waits for answers, a dot and the ID of its call
+)
+
+// trackID is what a subject's token may be made of.
+var trackID = regexp.MustCompile(`^[-_A-Za-z0-9]{1,64}$`)
+
+// compose returns the message of a draft.
+func (d Draft) compose(reply string) (*nats.Msg, error) {
+	m := nats.NewMsg(purgeSubject)
+	switch d.Kind {
+	case Purge:
+		if d.ID != "" {
+			return nil, fmt.Errorf("%w: a purge has no ID", ErrInvalid)
+		}
+	case Takedown, Lift:
+		if !trackID.MatchString(d.ID) {
+			return nil, fmt.Errorf("%w: ID %q", ErrInvalid, d.ID)
+		}
+		m.Subject = takedownSubject + d.ID
+	default:
+		return nil, fmt.Errorf("%w: kind %q", ErrInvalid, d.Kind)
+	}
+	if len(d.Data) > MaxData {
+		return nil, fmt.Errorf("%w: it has %d bytes, and may have %d", ErrInvalid, len(d.Data), MaxData)
+	}
+	m.Data = d.Data
+	m.Header.Set(kindHeader, string(d.Kind))
+	m.Header.Set(replyHeader, reply)
+	m.Header.Set(jetstream.MsgIDHeader, rand.Text()) // however often it is sent, it is in the log once
+	return m, nil
+}
+
+// parse returns the entry that a message is, false if it is none that this version
+// knows.
+func parse(m jetstream.Msg, at Position, sent time.Time) (Entry, bool) {
+	e := Entry{Position: at, Data: m.Data(), Time: sent}
+	id, takedown := strings.CutPrefix(m.Subject(), takedownSubject)
+	kind := Kind(m.Headers().Get(kindHeader))
+	switch {
+	case m.Subject() == purgeSubject:
+		e.Kind = Purge
+	case takedown && kind == Lift:
+		e.Kind, e.ID = Lift, id
+	case takedown:
+		e.Kind, e.ID = Takedown, id
+	default:
+		return e, false
+	}
+	return e, true
+}

@@ -5,8 +5,14 @@
 package fleet
 
 import (
+	"cmp"
+	"context"
+	"crypto/rand"
 	"encoding/json"
+	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // Config says how to reach the fleet, and as whom.
@@ -77,24 +83,142 @@ type Status struct {
 
 // Log is a node's connection to its fleet. Its methods can be called by any number of
 // goroutines.
-type Log struct{}
+type Log struct {
+	config   Config
+	instance string // of this process, random
+	opened   time.Time
 
-// Validate checks the configuration without the network. Its errors tell URLs by their
-// position and have nothing that could be secret. It reads the file of credentials.
-func (c Config) Validate() error { return nil }
+	ctx      context.Context // until it is closed
+	cancel   context.CancelFunc
+	dialing  context.Context // until nothing may be connected any more
+	hangUp   context.CancelFunc
+	finished chan struct{}  // closed with the connection
+	work     sync.WaitGroup // of the log and its followers
+	serving  sync.Mutex     // held while a status is answered
+	tokens   chan struct{}  // one for each Append that may be in progress
+
+	mu         sync.Mutex
+	changed    chan struct{} // closed and made anew when what Await waits for has changed
+	closed     bool
+	nc         *nats.Conn         // nil at first
+	connection context.Context    // of the present connection; nil if there is none
+	cut        context.CancelFunc // ends it
+	session    *session           // nil if the log can't be read
+	why        string             // there is no session, in words
+	denied     string             // what NATS did not permit over this connection, in words
+	namesake   time.Time          // when another node of this name was last seen
+	revision   uint64             // of this node's registration; of the goroutine that registers
+	followers  map[*Follower]struct{}
+	owed       []owed           // answers to those who append, by sequence number
+	calls      map[string]*call // which wait for answers, by their ID
+	lastCall   uint64           // number of calls there have been
+
+	announcing sync.Mutex // held while an event is called
+	announced  Status
+}
 
 // Open returns a log that connects in the background, as often as it has to until it is
 // closed. Its errors are those of Validate: what can be well later is none. The stream
 // and the bucket are made if they are missing.
-func Open(c Config) (*Log, error) { return new(Log), c.Validate() }
+func Open(c Config) (*Log, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	l := &Log{
+		config:    c,
+		instance:  rand.Text(),
+		opened:    time.Now(),
+		finished:  make(chan struct{}),
+		tokens:    make(chan struct{}, maxAppends),
+		changed:   make(chan struct{}),
+		why:       "there is no connection to NATS yet",
+		followers: make(map[*Follower]struct{}),
+		calls:     make(map[string]*call),
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.dialing, l.hangUp = context.WithCancel(context.Background())
+	l.announced = l.Status()
+	l.work.Go(l.run)
+	return l, nil
+}
 
 // Close ends the followers, waits for what they apply, whose context is done, and
 // disconnects. The node stays registered, so that others know that it has to be told
 // of what it misses, until it has not been seen for memberTTL.
-func (l *Log) Close() {}
+func (l *Log) Close() {
+	l.mu.Lock()
+	closed, nc := l.closed, l.nc
+	l.closed = true
+	l.refresh()
+	l.mu.Unlock()
+	if closed {
+		return
+	}
+	l.cancel()
+	if nc == nil {
+		l.hangUp() // it tries to connect, which nobody waits for any more
+	}
+	l.work.Wait()
+	l.mu.Lock()
+	nc = l.nc // it may have come late
+	l.mu.Unlock()
+	if nc != nil {
+		nc.Close()
+		<-l.finished
+	}
+	l.hangUp()
+	l.serving.Lock()   // waits for the last one
+	l.serving.Unlock() //nolint:staticcheck // nothing has to be done within
+}
 
 // Status returns how this node stands in its fleet.
-func (l *Log) Status() Status { return Status{} }
+func (l *Log) Status() Status {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := Status{Connected: l.connection != nil, Current: l.session != nil}
+	if l.session != nil {
+		s.Last = l.session.last
+	} else {
+		s.Reason = l.why
+	}
+	for f := range l.followers {
+		if !f.isCurrent() {
+			s.Current = false
+			s.Reason = cmp.Or(s.Reason, f.why)
+		}
+	}
+	s.Applied = l.applied()
+	s.Last = max(s.Last, s.Applied)
+	s.Lag = s.Last - s.Applied
+	switch {
+	case !s.Current:
+		s.Reason = cmp.Or(s.Reason, "the log is being caught up with")
+	case !l.namesake.IsZero():
+		s.Reason = "another node has the same name"
+	}
+	return s
+}
 
-// openPatience is how long after Open a follower's Await waits for NATS.
-const openPatience = 5 * time.Second
+// refresh has everyone look again who waits for something to change. l.mu is held.
+func (l *Log) refresh() {
+	for f := range l.followers {
+		f.passes.Store(f.gate(time.Now()) == open)
+	}
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// announce tells of what has changed, if it is more than numbers. l.mu is not held.
+func (l *Log) announce() {
+	l.announcing.Lock()
+	defer l.announcing.Unlock()
+	s := l.Status()
+	before := l.announced
+	l.announced = s
+	if l.config.Events.Changed == nil || l.ctx.Err() != nil {
+		return
+	}
+	if s.Connected != before.Connected || s.Current != before.Current || s.Reason != before.Reason {
+		l.config.Events.Changed(s)
+	}
+}
