@@ -65,12 +65,13 @@ func (c *FleetConfig) member(repl *caddy.Replacer) (m member, err error) {
 		if urls[i], err = expand.Value(repl, "nats", text); err != nil {
 			return member{}, err
 		}
-		u, err := url.Parse(urls[i])
 		switch {
-		case err != nil, urls[i] == "", strings.ContainsAny(urls[i], " \t\r\n"):
-			return member{}, fmt.Errorf("nats: position %d: not a URL", i) // which may have a password in it
-		case u.User != nil && !expand.Holds(text):
-			return member{}, fmt.Errorf("nats: position %d: a user or password must come from a placeholder such as {env.NAME} or {file./path}", i)
+		case urls[i] == "":
+			return member{}, fmt.Errorf("nats: URL %d is empty", i+1)
+		case strings.ContainsAny(urls[i], " \t\r\n"):
+			return member{}, fmt.Errorf("nats: URL %d: it has spaces", i+1) // and maybe a password, so it is not repeated
+		case hasUser(urls[i]) && !expand.Holds(text):
+			return member{}, fmt.Errorf("nats: URL %d: a user, password or token must come from a placeholder such as {env.NAME} or {file./path}", i+1)
 		}
 	}
 	m.urls = strings.Join(urls, " ")
@@ -91,6 +92,15 @@ func (c *FleetConfig) member(repl *caddy.Replacer) (m member, err error) {
 		}
 	}
 	return m, m.config().Validate()
+}
+
+// hasUser reports whether a URL of NATS, which may have no scheme, has somebody's name.
+func hasUser(text string) bool {
+	if !strings.Contains(text, "://") {
+		text = "nats://" + text
+	}
+	u, err := url.Parse(text)
+	return err == nil && u.User != nil
 }
 
 // fleets holds the log of each fleet that some lease is in, by the member that this node
