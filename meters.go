@@ -36,6 +36,8 @@ var refusals = map[problem]string{
 	errMethod:    "method",
 	errLoop:      "loop",
 	errTarget:    "target",
+	errTakenDown: "takedown",
+	errBehind:    "behind",
 
 	{limit: limitRequests}:     limitRequests,
 	{limit: limitLookups}:      limitLookups,

@@ -44,10 +44,16 @@ func (n *notes) add(what func()) {
 	n.news = make(chan struct{})
 }
 
-func (n *notes) events() Events {
+func (n *notes) events(t *testing.T, node string) Events {
+	start := time.Now()
 	return Events{
-		Changed:  func(s Status) { n.add(func() { n.statuses = append(n.statuses, s) }) },
-		Failed:   func(e Entry, err error) { n.add(func() { n.failures = append(n.failures, fmt.Sprintf("%s: %v", show(e), err)) }) },
+		Changed: func(s Status) {
+			t.Logf("%6.3fs %s: %+v", time.Since(start).Seconds(), node, s)
+			n.add(func() { n.statuses = append(n.statuses, s) })
+		},
+		Failed: func(e Entry, err error) {
+			n.add(func() { n.failures = append(n.failures, fmt.Sprintf("%s: %v", show(e), err)) })
+		},
 		Panicked: func(err error) { n.add(func() { n.panics = append(n.panics, err) }) },
 	}
 }
@@ -81,7 +87,7 @@ type node struct {
 func join(t *testing.T, c Config) *node {
 	t.Helper()
 	n := &node{notes: &notes{news: make(chan struct{})}}
-	c.Events = n.events()
+	c.Events = n.events(t, c.Node)
 	var err error
 	if n.Log, err = Open(c); err != nil {
 		t.Fatal(err)
