@@ -152,19 +152,25 @@ func TestRollingRestart(t *testing.T) {
 		s.awaitLast(t, "end")
 		equal(t, "told", strings.Fields(s.words()), list)
 	}
-	for _, a := range appenders {
-		for _, word := range a.acknowledged {
-			if count(list, word) != 1 {
-				t.Errorf("%s was acknowledged, and is there %d times", word, count(list, word))
-			}
-		}
-		for _, word := range a.lost {
-			if count(list, word) > 1 {
-				t.Errorf("%s is there %d times", word, count(list, word))
-			}
-		}
-		t.Logf("%d acknowledged, %d not", len(a.acknowledged), len(a.lost))
+	for i := range appenders {
+		appenders[i].check(t, list)
 	}
+}
+
+// check checks that what was acknowledged is in the log, and nothing is twice.
+func (a *appender) check(t *testing.T, list []string) {
+	t.Helper()
+	for _, word := range a.acknowledged {
+		if count(list, word) != 1 {
+			t.Errorf("%s was acknowledged, and is there %d times", word, count(list, word))
+		}
+	}
+	for _, word := range a.lost {
+		if count(list, word) > 1 {
+			t.Errorf("%s is there %d times", word, count(list, word))
+		}
+	}
+	t.Logf("%d acknowledged, %d not", len(a.acknowledged), len(a.lost))
 }
 
 // stepDown has the stream's leader step down.
@@ -196,4 +202,45 @@ func TestAllServersRestart(t *testing.T) {
 	n.awaitCurrent(t)
 	n.append(t, purge("two"))
 	told.awaitWords(t, "one two")
+}
+
+// A leader that stops in the middle, and comes back when there is another one, takes
+// nothing away, and adds nothing.
+func TestFrozenLeader(t *testing.T) {
+	c := natstest.Start(t, 3)
+	n := join(t, Config{URLs: c.URLs(), Node: "n"})
+	told := n.follow(t, Position{}, nil)
+	n.awaitCurrent(t)
+	n.append(t, purge("first"))
+	js := client(t, c.URLs())
+	stream, err := js.Stream(t.Context(), streamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var leader int
+	if _, err := fmt.Sscanf(stream.CachedInfo().Cluster.Leader, "n%d", &leader); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	a := &appender{news: make(chan int)}
+	var work sync.WaitGroup
+	work.Go(func() { a.run(ctx, n, "a") })
+	<-a.news
+	c.Freeze(leader)
+	for range 20 {
+		<-a.news
+	}
+	c.Thaw(leader)
+	for range 20 {
+		<-a.news
+	}
+	cancel()
+	work.Wait()
+	n.awaitCurrent(t)
+	n.append(t, purge("last"))
+	told.awaitLast(t, "last")
+	list := logOf(t, client(t, c.URLs()))
+	equal(t, "told", strings.Fields(told.words()), list)
+	a.check(t, list)
 }
