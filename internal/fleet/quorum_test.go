@@ -68,8 +68,17 @@ func count(list []string, s string) (n int) {
 // awaitLast waits until a purge was told.
 func (s *story) awaitLast(t *testing.T, want string) {
 	t.Helper()
+	last := ""
+	defer func() {
+		if t.Failed() {
+			t.Logf("the last that was told is %q", last)
+		}
+	}()
 	s.await(t, "to be told of "+want, func() bool {
-		return len(s.told) > 0 && show(s.told[len(s.told)-1]) == want
+		if len(s.told) > 0 {
+			last = show(s.told[len(s.told)-1])
+		}
+		return last == want
 	})
 }
 
@@ -80,10 +89,11 @@ type appender struct {
 	news         chan int // how many were acknowledged
 }
 
-func (a *appender) run(ctx context.Context, n *node, prefix string) {
+func (a *appender) run(ctx context.Context, t *testing.T, n *node, prefix string) {
+	t.Helper()
 	for i := 0; ctx.Err() == nil; i++ {
 		word := fmt.Sprintf("%s%d", prefix, i)
-		r, _ := n.Append(ctx, purge(word)) // that it is in the log counts
+		r, _ := n.Append(t.Context(), purge(word)) // that it is in the log counts
 		if r.Appended == 0 {
 			a.lost = append(a.lost, word)
 			continue
@@ -116,7 +126,7 @@ func TestRollingRestart(t *testing.T) {
 	for i, n := range nodes {
 		a := &appenders[i]
 		a.news = make(chan int)
-		work.Go(func() { a.run(ctx, n, n.config.Node) })
+		work.Go(func() { a.run(ctx, t, n, n.config.Node) })
 	}
 	progress := func() {
 		for i := range appenders {
@@ -225,7 +235,7 @@ func TestFrozenLeader(t *testing.T) {
 	defer cancel()
 	a := &appender{news: make(chan int)}
 	var work sync.WaitGroup
-	work.Go(func() { a.run(ctx, n, "a") })
+	work.Go(func() { a.run(ctx, t, n, "a") })
 	<-a.news
 	c.Freeze(leader)
 	for range 20 {
