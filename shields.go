@@ -63,6 +63,18 @@ func (s *shields) release() (err error) {
 	return err
 }
 
+// failedShields counts those that are left out.
+func failedShields() (n int) {
+	now := time.Now()
+	healths.Range(func(_, value any) bool {
+		if status, _ := value.(*shieldHealth).state(now); status == statusFailing {
+			n++
+		}
+		return true
+	})
+	return n
+}
+
 // turn is the order in which the shields are asked for a track.
 type turn struct {
 	policy  reverseproxy.Selector
