@@ -39,6 +39,7 @@ type following struct {
 	log      *fleetLog
 	begun    chan struct{}   // closed once there is a follower
 	follower *fleet.Follower // set before that
+	headway  headway         // for other nodes
 
 	mu       sync.Mutex
 	position fleet.Position // up to which all is in effect
@@ -135,6 +136,7 @@ func (f *following) ailments() []string {
 func (f *following) begin() {
 	f.position = f.start()
 	f.kept = f.position
+	f.headway.finish(f.position)
 	f.follower = f.log.Follow(f.position, f.apply)
 	close(f.begun)
 }
@@ -216,10 +218,12 @@ func (f *following) read(c *cache.Cache) (noted checkpoint) {
 func (f *following) apply(ctx context.Context, e fleet.Entry) error {
 	bounded, cancel := context.WithTimeout(ctx, diskPatience)
 	defer cancel()
+	f.headway.begin(e.Position)
 	err := f.state.carryOut(bounded, e)
 	if ctx.Err() != nil {
 		return ctx.Err() // whoever follows next does it again
 	}
+	f.headway.finish(e.Position)
 	if e.Kind != fleet.Skip {
 		appliedTotal.WithLabelValues(string(e.Kind)).Inc()
 	}

@@ -71,6 +71,9 @@ func (h *Handler) check(r *http.Request, at shape, req request) (*link, error) {
 		if h.state.awaitFleet(r.Context()) != nil {
 			return nil, errBehind
 		}
+		if !h.state.following.Load().admits(r) {
+			return nil, errOlder
+		}
 		if h.state.takedowns.has(req.asset.ID) {
 			return nil, errTakenDown
 		}
