@@ -115,19 +115,19 @@ func (l *Log) compose(d Draft, reply string) (*nats.Msg, error) {
 
 // publish sends a message until it is acknowledged, and returns its sequence number.
 func (l *Log) publish(ctx context.Context, m *nats.Msg) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, appendPatience)
+	patience, cancel := context.WithTimeout(ctx, appendPatience)
 	defer cancel()
 	for {
-		seq, err := l.attempt(ctx, m)
+		seq, err := l.attempt(patience, m)
 		if err == nil {
 			return seq, nil
 		}
 		if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum {
 			return 0, fmt.Errorf("%w: it is longer than the stream takes", ErrInvalid)
 		}
-		if !pause(ctx, retryEvery) {
-			if why := context.Cause(ctx); !errors.Is(why, context.DeadlineExceeded) {
-				return 0, fmt.Errorf("%w: %w", ErrUnavailable, why)
+		if !pause(patience, retryEvery) {
+			if ctx.Err() != nil {
+				return 0, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 			}
 			return 0, fmt.Errorf("%w: %s", ErrUnavailable, words(err))
 		}

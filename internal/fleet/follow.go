@@ -42,7 +42,13 @@ func (f *Follower) follow(s *session) error {
 	}
 	last := info.State.LastSeq
 	f.log.heard(s, last)
-	f.change(func() { f.reading, f.target, f.why = s, last, "" })
+	f.stumbled = time.Time{}
+	f.change(func() {
+		f.reading, f.target, f.why = s, last, ""
+		if f.at != (Position{s.id, last}) {
+			f.current = nil
+		}
+	})
 	if err := f.enter(ctx, s, last); err != nil {
 		return err
 	}

@@ -58,7 +58,9 @@ type Follower struct {
 	closed  bool
 	why     string // it does not get on, in words
 
-	suspected time.Time // when it first seemed that entries are missing; of its goroutine alone
+	// These are of its goroutine alone.
+	suspected time.Time // when it first seemed that entries are missing
+	stumbled  time.Time // since when the log can't be followed
 }
 
 // Follow has the entries behind a position applied, one after another, in order, by a
@@ -253,11 +255,18 @@ func (f *Follower) awaitSession() *session {
 	}
 }
 
-// stumble takes note of why the log can't be followed.
+// stumble takes note of why the log can't be followed. Within lapseAfter that is no
+// reason not to be current any more: a server that has told what is in the log may have
+// been restarted.
 func (f *Follower) stumble(err error) {
+	if f.stumbled.IsZero() {
+		f.stumbled = time.Now()
+	}
 	f.change(func() {
-		f.reading, f.current = nil, nil
 		f.why = words(err)
+		if time.Since(f.stumbled) >= lapseAfter || f.current != f.reading {
+			f.reading, f.current = nil, nil
+		}
 	})
 }
 

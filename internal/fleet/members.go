@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -27,12 +28,12 @@ type record struct {
 // one before, a node finds out if another one of its name has written meanwhile. It
 // is called by one goroutine.
 func (l *Log) register(ctx context.Context, js jetstream.JetStream) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*checkPatience)
-	defer cancel()
 	bucket, err := ensureBucket(ctx, js)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, checkPatience)
+	defer cancel()
 	value, err := json.Marshal(record{l.config.Version, l.instance, l.opened.UTC()})
 	if err != nil {
 		return err
@@ -87,17 +88,13 @@ func parseRecord(data []byte) (r record) {
 // names asks the bucket's leader for the names that are registered, sorted. Among them
 // may be some that an operator has removed: see registered.
 func (l *Log) names(ctx context.Context) ([]string, error) {
-	_, js, err := l.link()
-	if err != nil {
-		return nil, err
+	l.mu.Lock()
+	s := l.session
+	l.mu.Unlock()
+	if s == nil {
+		return nil, nats.ErrDisconnected
 	}
-	ctx, cancel := context.WithTimeout(ctx, checkPatience)
-	defer cancel()
-	stream, err := js.Stream(ctx, bucketStream)
-	if err != nil {
-		return nil, err
-	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(nodeSubject+everySubject))
+	info, err := look(ctx, s.nodes, jetstream.WithSubjectFilter(nodeSubject+everySubject))
 	if err != nil {
 		return nil, err
 	}

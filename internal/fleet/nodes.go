@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -50,13 +51,15 @@ func (l *Log) Nodes(ctx context.Context) ([]Node, error) {
 	}
 	c, reply := l.begin()
 	defer l.finish(reply)
+	asked := time.Now()
 	if err := l.ask(reply); err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrUnknownNodes, words(err))
 	}
 	patience, end := context.WithTimeout(ctx, statusPatience)
 	defer end()
 	answers := l.gather(patience, c, names, func(instances [][]answer) bool { return len(instances) > 0 })
-	list, err := l.describe(ctx, answers)
+	pause(ctx, time.Until(asked.Add(sureAfter))) // there may be two of a name
+	list, err := l.describe(ctx, l.answersTo(c, slices.Collect(maps.Keys(answers))))
 	if err != nil {
 		return nil, err
 	}

@@ -68,8 +68,17 @@ func count(list []string, s string) (n int) {
 // awaitLast waits until a purge was told.
 func (s *story) awaitLast(t *testing.T, want string) {
 	t.Helper()
+	last := ""
+	defer func() {
+		if t.Failed() {
+			t.Logf("the last that was told is %q", last)
+		}
+	}()
 	s.await(t, "to be told of "+want, func() bool {
-		return len(s.told) > 0 && show(s.told[len(s.told)-1]) == want
+		if len(s.told) > 0 {
+			last = show(s.told[len(s.told)-1])
+		}
+		return last == want
 	})
 }
 
@@ -80,10 +89,11 @@ type appender struct {
 	news         chan int // how many were acknowledged
 }
 
-func (a *appender) run(ctx context.Context, n *node, prefix string) {
+func (a *appender) run(ctx context.Context, t *testing.T, n *node, prefix string) {
+	t.Helper()
 	for i := 0; ctx.Err() == nil; i++ {
 		word := fmt.Sprintf("%s%d", prefix, i)
-		r, _ := n.Append(ctx, purge(word)) // that it is in the log counts
+		r, _ := n.Append(t.Context(), purge(word)) // that it is in the log counts
 		if r.Appended == 0 {
 			a.lost = append(a.lost, word)
 			continue
@@ -116,7 +126,7 @@ func TestRollingRestart(t *testing.T) {
 	for i, n := range nodes {
 		a := &appenders[i]
 		a.news = make(chan int)
-		work.Go(func() { a.run(ctx, n, n.config.Node) })
+		work.Go(func() { a.run(ctx, t, n, n.config.Node) })
 	}
 	progress := func() {
 		for i := range appenders {
@@ -152,19 +162,25 @@ func TestRollingRestart(t *testing.T) {
 		s.awaitLast(t, "end")
 		equal(t, "told", strings.Fields(s.words()), list)
 	}
-	for _, a := range appenders {
-		for _, word := range a.acknowledged {
-			if count(list, word) != 1 {
-				t.Errorf("%s was acknowledged, and is there %d times", word, count(list, word))
-			}
-		}
-		for _, word := range a.lost {
-			if count(list, word) > 1 {
-				t.Errorf("%s is there %d times", word, count(list, word))
-			}
-		}
-		t.Logf("%d acknowledged, %d not", len(a.acknowledged), len(a.lost))
+	for i := range appenders {
+		appenders[i].check(t, list)
 	}
+}
+
+// check checks that what was acknowledged is in the log, and nothing is twice.
+func (a *appender) check(t *testing.T, list []string) {
+	t.Helper()
+	for _, word := range a.acknowledged {
+		if count(list, word) != 1 {
+			t.Errorf("%s was acknowledged, and is there %d times", word, count(list, word))
+		}
+	}
+	for _, word := range a.lost {
+		if count(list, word) > 1 {
+			t.Errorf("%s is there %d times", word, count(list, word))
+		}
+	}
+	t.Logf("%d acknowledged, %d not", len(a.acknowledged), len(a.lost))
 }
 
 // stepDown has the stream's leader step down.
@@ -196,4 +212,45 @@ func TestAllServersRestart(t *testing.T) {
 	n.awaitCurrent(t)
 	n.append(t, purge("two"))
 	told.awaitWords(t, "one two")
+}
+
+// A leader that stops in the middle, and comes back when there is another one, takes
+// nothing away, and adds nothing.
+func TestFrozenLeader(t *testing.T) {
+	c := natstest.Start(t, 3)
+	n := join(t, Config{URLs: c.URLs(), Node: "n"})
+	told := n.follow(t, Position{}, nil)
+	n.awaitCurrent(t)
+	n.append(t, purge("first"))
+	js := client(t, c.URLs())
+	stream, err := js.Stream(t.Context(), streamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var leader int
+	if _, err := fmt.Sscanf(stream.CachedInfo().Cluster.Leader, "n%d", &leader); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	a := &appender{news: make(chan int)}
+	var work sync.WaitGroup
+	work.Go(func() { a.run(ctx, t, n, "a") })
+	<-a.news
+	c.Freeze(leader)
+	for range 20 {
+		<-a.news
+	}
+	c.Thaw(leader)
+	for range 20 {
+		<-a.news
+	}
+	cancel()
+	work.Wait()
+	n.awaitCurrent(t)
+	n.append(t, purge("last"))
+	told.awaitLast(t, "last")
+	list := logOf(t, client(t, c.URLs()))
+	equal(t, "told", strings.Fields(told.words()), list)
+	a.check(t, list)
 }

@@ -9,18 +9,22 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// checkEvery is how often a node asks how far the log is.
-const checkEvery = 2 * time.Second
+const (
+	// checkEvery is how often a node asks how far the log is.
+	checkEvery = 2 * time.Second
 
-// What a test may shorten.
-var (
-	// lapseAfter is how long the log may not answer until a node that has a connection
-	// does not count as current any more. An election in the cluster is over sooner.
-	lapseAfter = 15 * time.Second
+	// checkPatience bounds how long a node waits for an answer of JetStream. Requests are lost
+	// while leaders change, so it is better to ask again soon.
+	checkPatience = 2 * time.Second
 
-	// checkPatience bounds how long a node waits for an answer of JetStream.
-	checkPatience = 3 * time.Second
+	// makePatience bounds how long a stream may take to be made.
+	makePatience = 6 * time.Second
 )
+
+// lapseAfter is how long the log may not answer until a node that has a connection does
+// not count as current any more. An election in the cluster is over sooner. A test may
+// shorten it.
+var lapseAfter = 15 * time.Second
 
 var (
 	errLapsed   = errors.New("the log has not answered for too long")
@@ -34,8 +38,9 @@ type session struct {
 	end    context.CancelCauseFunc
 	js     jetstream.JetStream
 	stream jetstream.Stream
-	id     string        // the stream's identity
-	skew   time.Duration // how far the servers' clock is ahead of this node's
+	nodes  jetstream.Stream // that of their bucket
+	id     string           // the stream's identity
+	skew   time.Duration    // how far the servers' clock is ahead of this node's
 
 	last uint64 // sequence number known to be in the log; under Log.mu
 }
@@ -139,7 +144,11 @@ func (l *Log) join(ctx context.Context) (*session, error) {
 	if unfit(info.Config) {
 		return nil, errUnfit
 	}
-	s := &session{js: js, stream: stream, id: identity(info), last: info.State.LastSeq, skew: time.Until(info.TimeStamp)}
+	nodes, err := js.Stream(ctx, bucketStream)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{js: js, stream: stream, nodes: nodes, id: identity(info), last: info.State.LastSeq, skew: time.Until(info.TimeStamp)}
 	s.ctx, s.end = context.WithCancelCause(ctx)
 	return s, nil
 }

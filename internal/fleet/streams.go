@@ -79,12 +79,14 @@ func ensureBucket(ctx context.Context, js jetstream.JetStream) (jetstream.KeyVal
 func ensure[T any](ctx context.Context, missing, exists error,
 	get func(context.Context) (T, error), create func(context.Context, int) (T, error),
 ) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*checkPatience)
+	reading, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
-	v, err := get(ctx)
+	v, err := get(reading)
 	if !errors.Is(err, missing) {
 		return v, err
 	}
+	ctx, end := context.WithTimeout(ctx, makePatience)
+	defer end()
 	v, err = create(ctx, replicas)
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == errorNotClustered {
 		v, err = create(ctx, 1)

@@ -3,6 +3,7 @@ package natstest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -91,10 +92,12 @@ func Start(t testing.TB, n int, opts ...Option) *Cluster {
 		go func() { errs <- s.start(ready) }() // they wait for each other
 	}
 	t.Cleanup(c.stop)
+	var err error
 	for range n {
-		if err := <-errs; err != nil {
-			t.Fatal(err)
-		}
+		err = errors.Join(err, <-errs)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	return c
 }
