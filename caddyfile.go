@@ -82,6 +82,9 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    signed_urls {
 //	        key <placeholder>
 //	    }
+//	    shield <urls...> {
+//	        policy <name> [<args...>]
+//	    }
 //	    fleet nats <urls...> {
 //	        credentials <file>
 //	        node        <name>
@@ -110,6 +113,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"transport":         h.parseTransport,
 		"public_url":        readText(&h.PublicURL),
 		"signed_urls":       h.parseSignedURLs,
+		"shield":            h.parseShield,
 		"fleet":             h.parseFleet,
 	})
 	if err != nil {

@@ -179,8 +179,8 @@ const (
 	failingFor = 30 * time.Second
 )
 
-// pulses hold how each resolver did lately, together with the upstreams it names.
-// There are as many as there are resolvers. The zero value is ready for use.
+// pulses hold how each resolver did lately, together with the upstreams it names, and how
+// the shields did. There are as many as there are resolvers, and one more. The zero value is ready for use.
 type pulses struct {
 	mu     sync.Mutex
 	byName map[string]pulse
@@ -217,13 +217,20 @@ func (p *pulses) failing(name string, now time.Time) (reason, bool) {
 
 // ailments returns why the node is not as it should be.
 func (h *Handler) ailments(now time.Time) []string {
-	return slices.Concat(h.resolverAilments(now), h.state.disksInUse().ailments(), h.state.following.Load().ailments())
+	return slices.Concat(h.sourceAilments(now), h.state.disksInUse().ailments(), h.state.following.Load().ailments())
 }
 
-// resolverAilments returns why the node can't fetch: all of its resolvers fail. It is
-// empty as long as one does not.
-func (h *Handler) resolverAilments(now time.Time) []string {
+// sourceAilments returns why the node can't fetch: the shields, if there are any, and all of
+// its resolvers fail. It is empty as long as one does not.
+func (h *Handler) sourceAilments(now time.Time) []string {
 	var list []string
+	if h.shields != nil {
+		why, failing := h.state.pulses.failing(shieldSource, now)
+		if !failing {
+			return nil
+		}
+		list = append(list, fmt.Sprintf("%s: %s", shieldSource, why))
+	}
 	for i := range h.resolvers {
 		r := &h.resolvers[i]
 		why, failing := h.state.pulses.failing(r.name, now)
