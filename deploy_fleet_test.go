@@ -183,9 +183,9 @@ func TestDeployFleetRuns(t *testing.T) {
 	if n := f.archive.requests.Load(); n != int64(len(songs)) {
 		t.Errorf("the bucket was asked %d times for %d tracks", n, len(songs))
 	}
-	f.mustApply(t, 0, takedownURI, ids{IDs: []string{songs[0].id}})
+	f.mustTell(t, 0, takedownURI, songs[0])
 	for _, c := range f.nodes {
-		c.mustBeDown(t, songs[0])
+		c.mustBeTakenDown(t, songs[0])
 	}
 }
 

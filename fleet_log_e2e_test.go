@@ -2,13 +2,9 @@ package voyo_test
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
-	"strings"
 	"testing"
 
 	"github.com/voyo-music/caddy-voyo/internal/natstest"
@@ -35,7 +31,7 @@ func (f *fleet) joined(i int, servers ...string) string {
 	if len(servers) == 0 {
 		servers = f.log.URLs()
 	}
-	return fmt.Sprintf("fleet nats %s {\nnode %s\n}", strings.Join(servers, " "), f.name(i))
+	return fleetOption(f.name(i), servers)
 }
 
 // member configures a node with a log, a disk, and the first shields of the fleet.
@@ -43,8 +39,8 @@ func (f *fleet) member(i, shields int, servers ...string) string {
 	return f.shielded(shields, fmt.Sprintf("disk %s 1GiB", f.nodes[i].disk), f.joined(i, servers...))
 }
 
-// startFleet starts four nodes with a log, and returns them when all of them are current.
-func startFleet(t *testing.T, shields int, songs ...song) *fleet {
+// startMembers starts four nodes with a log, and returns them when all of them are current.
+func startMembers(t *testing.T, shields int, songs ...song) *fleet {
 	t.Helper()
 	f := newFleet(t, 4, songs...)
 	f.startLog(t)
@@ -81,79 +77,9 @@ func (n node) healthy(ctx context.Context) bool {
 // onHost is the node as it is seen by who is on its host.
 func (c *child) onHost() node { return node{c.url, c.operator} }
 
-// acknowledgement is what an operator is told of a purge or a takedown.
-type acknowledgement struct {
-	Nodes           int
-	Pending, Failed []string
-}
-
-// operate sends something to a node's admin API, and returns what was acknowledged, or the
-// error that it was not.
-func (c *child) operate(ctx context.Context, uri string, what any) (a acknowledgement, err error) {
-	body, err := json.Marshal(what)
-	if err != nil {
-		return a, err
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.admin+uri, strings.NewReader(string(body)))
-	if err != nil {
-		return a, err
-	}
-	resp, err := c.operator.Do(r)
-	if err != nil {
-		return a, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return a, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return a, fmt.Errorf("%s: %s", resp.Status, text)
-	}
-	return a, json.Unmarshal(text, &a)
-}
-
-// ids are what a purge or a takedown is of.
-type ids struct {
-	IDs  []string `json:"ids"`
-	Lift bool     `json:"lift,omitempty"`
-}
-
-// mustApply has a node spread something, which all nodes but the pending ones must have
-// applied.
-func (f *fleet) mustApply(t *testing.T, i int, uri string, what ids, pending ...string) {
+// mustTell has a node tell all something of a song, which all nodes but the pending ones must
+// have done then.
+func (f *fleet) mustTell(t *testing.T, i int, uri string, s song, pending ...string) {
 	t.Helper()
-	got, err := f.nodes[i].operate(t.Context(), uri, what)
-	slices.Sort(got.Pending)
-	if err != nil || got.Nodes != len(f.nodes)-len(pending) || !slices.Equal(got.Pending, pending) || len(got.Failed) > 0 {
-		t.Fatalf("%s %v at %s: %+v, %v, want %d nodes and %v", uri, what, f.name(i), got, err, len(f.nodes)-len(pending), pending)
-	}
-}
-
-// mustBeDown fails the test unless a node refuses a track in all ways, for legal reasons
-// (RFC 7725).
-func (n node) mustBeDown(t *testing.T, s song) {
-	t.Helper()
-	if err := n.isDown(t.Context(), s); err != nil {
-		t.Error(err)
-	}
-}
-
-func (n node) isDown(ctx context.Context, s song) error {
-	var errs []error
-	for _, path := range []string{s.path(), s.path() + "?quality=low", s.coverPath(), "/exists/" + s.id, "/stream?v=" + s.id, "/prefetch?v=" + s.id} {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, n.url+path, nil)
-		if err != nil {
-			return err
-		}
-		resp, err := n.client.Do(r)
-		if err != nil {
-			return err
-		}
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusUnavailableForLegalReasons {
-			errs = append(errs, fmt.Errorf("%s%s: %s, %s", n.url, path, resp.Status, resp.Header.Get("Cache-Status")))
-		}
-	}
-	return errors.Join(errs...)
+	f.nodes[i].tell(t, uri, idsBody(s), len(f.nodes)-len(pending), pending...)
 }

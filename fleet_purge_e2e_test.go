@@ -3,6 +3,7 @@ package voyo_test
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,12 +28,12 @@ func newVersions(n int) []song {
 // A track is replaced and purged by one node after the other, while clients of all nodes
 // stream it. Once all have acknowledged it nobody is given an older one, whichever nodes
 // ask each other.
-func TestFleetPurge(t *testing.T) {
+func TestFleetPurgeUnderLoad(t *testing.T) {
 	const clients, versions = 4, 8
 	for _, topology := range topologies {
 		t.Run(topology.name, func(t *testing.T) {
 			all := newVersions(versions)
-			f := startFleet(t, topology.shields, all[0])
+			f := startMembers(t, topology.shields, all[0])
 			f.archive.rate.Store(20 << 20) // so that a purge finds fills under way
 			var acknowledged atomic.Int64
 			heard := make(chan struct{})
@@ -58,7 +59,7 @@ func TestFleetPurge(t *testing.T) {
 				if v+1 < versions {
 					f.archive.add(all[v+1])
 					began := time.Now()
-					f.mustApply(t, v%len(f.nodes), purgeURI, ids{IDs: []string{songID}})
+					f.mustTell(t, v%len(f.nodes), purgeURI, all[0])
 					slowest = max(slowest, time.Since(began))
 					acknowledged.Store(int64(v + 1))
 				}
@@ -90,7 +91,7 @@ func TestFleetPurgeBehindShield(t *testing.T) {
 	}
 	f.archive.add(all[1])
 	f.log.Freeze(0)
-	f.mustApply(t, reader, purgeURI, ids{IDs: []string{songID}}, f.name(behind))
+	f.mustTell(t, reader, purgeURI, all[0], f.name(behind))
 	if h, err := f.nodes[reader].hear(t.Context(), all[1]); err != nil {
 		t.Errorf("after it had been purged: %s, %v", h.header.Get("Cache-Status"), err)
 	}
@@ -109,7 +110,7 @@ func TestFleetRejoin(t *testing.T) {
 	const away = 3
 	all := newVersions(2)
 	down, kept := newSong(sourceID(1), 1<<20), newSong(sourceID(2), 1<<20)
-	f := startFleet(t, 4, all[0], down, kept)
+	f := startMembers(t, 4, all[0], down, kept)
 	for _, c := range f.nodes {
 		c.mustHearAll(t, []song{all[0], down, kept}, 1)
 		c.mustGet(t, down.coverPath(), coverOf(down.id))
@@ -126,12 +127,12 @@ func TestFleetRejoin(t *testing.T) {
 		t.Logf("a node said so %s after it was cut off", time.Since(cut).Round(time.Millisecond))
 	}()
 	f.archive.add(all[1])
-	f.mustApply(t, 0, purgeURI, ids{IDs: []string{songID}}, f.name(away))
+	f.mustTell(t, 0, purgeURI, all[0], f.name(away))
 	t.Logf("a purge was acknowledged by the others %s after that", time.Since(cut).Round(time.Millisecond))
-	f.mustApply(t, 1, takedownURI, ids{IDs: []string{down.id}}, f.name(away))
+	f.mustTell(t, 1, takedownURI, down, f.name(away))
 	for _, c := range f.nodes[:away] {
 		c.mustHear(t, all[1])
-		c.mustBeDown(t, down)
+		c.mustBeTakenDown(t, down)
 	}
 	await(t, "the node that is cut off says so", degraded)
 	if !lost.onHost().mustHear(t, kept) {
@@ -141,7 +142,7 @@ func TestFleetRejoin(t *testing.T) {
 	healed := time.Now()
 	f.awaitHealthy(t, away)
 	t.Logf("it was well %s after it was connected again", time.Since(healed).Round(time.Millisecond))
-	lost.mustBeDown(t, down)
+	lost.mustBeTakenDown(t, down)
 	for range 20 {
 		lost.mustHear(t, all[1])
 	}
@@ -158,23 +159,23 @@ func TestFleetRestartWithDisk(t *testing.T) {
 	all := newVersions(2)
 	down, early, kept := newSong(sourceID(1), 1<<20), newSong(sourceID(2), 1<<20), newSong(sourceID(3), 1<<20)
 	songs := []song{all[0], down, early, kept}
-	f := startFleet(t, 2, songs...)
+	f := startMembers(t, 2, songs...)
 	for _, c := range f.nodes {
 		c.mustHearAll(t, songs, 1)
 	}
 	lost := f.nodes[away]
 	lost.store(t, songs)
-	f.mustApply(t, 0, takedownURI, ids{IDs: []string{early.id}})
+	f.mustTell(t, 0, takedownURI, early)
 	lost.kill(t)
 	f.archive.add(all[1])
-	f.mustApply(t, 0, purgeURI, ids{IDs: []string{songID}}, f.name(away))
-	f.mustApply(t, 1, takedownURI, ids{IDs: []string{down.id}}, f.name(away))
+	f.mustTell(t, 0, purgeURI, all[0], f.name(away))
+	f.mustTell(t, 1, takedownURI, down, f.name(away))
 	lost.start(t)
 	began := time.Now()
 	lost.mustHear(t, all[1])
 	t.Logf("its first answer after a restart took %s", time.Since(began).Round(time.Millisecond))
-	lost.mustBeDown(t, down)
-	lost.mustBeDown(t, early)
+	lost.mustBeTakenDown(t, down)
+	lost.mustBeTakenDown(t, early)
 	f.archive.reset()
 	if !lost.mustHear(t, kept) {
 		t.Error("what was not purged is not on the disk any more")
@@ -186,8 +187,8 @@ func TestFleetRestartWithDisk(t *testing.T) {
 		f.log.Kill(i)
 	}
 	lost.start(t)
-	lost.mustBeDown(t, down)
-	lost.mustBeDown(t, early)
+	lost.mustBeTakenDown(t, down)
+	lost.mustBeTakenDown(t, early)
 	if !lost.mustHear(t, kept) {
 		t.Error("without the log it serves nothing of what it has")
 	}
@@ -197,7 +198,7 @@ func TestFleetRestartWithDisk(t *testing.T) {
 	for i := range f.nodes {
 		f.awaitHealthy(t, i)
 	}
-	f.mustApply(t, away, takedownURI, ids{IDs: []string{down.id, early.id}, Lift: true})
+	lost.tell(t, takedownURI, strings.Replace(idsBody(down, early), "}", `,"lift":true}`, 1), len(f.nodes))
 	for _, c := range f.nodes {
 		c.mustHearAll(t, []song{all[1], down, early, kept}, 1)
 	}

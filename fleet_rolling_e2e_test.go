@@ -54,7 +54,7 @@ func TestFleetRolling(t *testing.T) {
 			})
 			crowd.leave(t)
 			t.Logf("%d songs were heard, %d of them not cached", crowd.heard.Load(), crowd.missed.Load())
-			f.mustApply(t, 0, purgeURI, ids{IDs: []string{songs[0].id}})
+			f.mustTell(t, 0, purgeURI, songs[0])
 		})
 	}
 }

@@ -65,7 +65,7 @@ func TestFleetConfig(t *testing.T) {
 		{"scheme", &FleetConfig{NATS: []string{"{env.VOYO_TEST_NATS_BAD}"}}, member{}, "URL 1: its scheme must be"},
 		{"not set", &FleetConfig{NATS: []string{"{env.VOYO_TEST_NOT_SET}"}}, member{}, "VOYO_TEST_NOT_SET"},
 		{"no file", &FleetConfig{NATS: []string{url}, Credentials: "/nonexistent/user.creds"}, member{}, "no such file"},
-		{"no credentials", &FleetConfig{NATS: []string{url}, Credentials: "go.mod"}, member{}, "the file has no user's JWT"},
+		{"no credentials", &FleetConfig{NATS: []string{url}, Credentials: "go.mod"}, member{}, "the file has no user"},
 		{"name", &FleetConfig{NATS: []string{url}, Node: "a b"}, member{}, `node name "a b"`},
 	}
 	for _, tt := range tests {

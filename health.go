@@ -217,12 +217,12 @@ func (p *pulses) failing(name string, now time.Time) (reason, bool) {
 
 // ailments returns why the node is not as it should be.
 func (h *Handler) ailments(now time.Time) []string {
-	return slices.Concat(h.resolverAilments(now), h.state.disksInUse().ailments(), h.state.following.Load().ailments())
+	return slices.Concat(h.sourceAilments(now), h.state.disksInUse().ailments(), h.state.following.Load().ailments())
 }
 
-// resolverAilments returns why the node can't fetch: the shields, if there are any, and
-// all of its resolvers fail. It is empty as long as one does not.
-func (h *Handler) resolverAilments(now time.Time) []string {
+// sourceAilments returns why the node can't fetch: the shields, if there are any, and all of
+// its resolvers fail. It is empty as long as one does not.
+func (h *Handler) sourceAilments(now time.Time) []string {
 	var list []string
 	if h.shields != nil {
 		why, failing := h.state.pulses.failing(shieldSource, now)

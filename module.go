@@ -38,8 +38,8 @@ const defaultLocationTTL = 4 * time.Hour
 //
 // The placeholders `{env.*}` and `{file.*}` in origins, upstream hosts, the public
 // URL, the URLs of the origin and of shields, the directories of disks, the keys of signed
-// URLs and the fleet are expanded once, when the configuration is loaded. One that stands
-// for nothing is an error.
+// URLs and the fleet are expanded once, when the configuration is loaded. One that stands for
+// nothing is an error.
 //
 // These placeholders are set for each of VOYO's requests; for those that go to the
 // origin it is `{http.voyo.cache}` alone. The templates of
