@@ -28,7 +28,8 @@ type balancer struct {
 // probes is how often a node is asked how it is.
 const probes = 50 * time.Millisecond
 
-// newBalancer returns one that looks after the fleet until the test ends.
+// newBalancer returns one that looks after the fleet, all of whose nodes are well, until the
+// test ends.
 func newBalancer(t *testing.T, f *fleet) *balancer {
 	t.Helper()
 	n := len(f.nodes)
@@ -46,6 +47,9 @@ func newBalancer(t *testing.T, f *fleet) *balancer {
 		cancel()
 		_ = probing.Wait() // it has no errors
 	})
+	for i := range f.nodes {
+		b.restore(i)
+	}
 	return b
 }
 

@@ -14,7 +14,7 @@ func TestFleetCosts(t *testing.T) {
 	songs := newSongs(0, tracks, size)
 	f := newFleet(t, 2, songs...)
 	shield, edge := f.nodes[0], f.nodes[1]
-	f.start(t, func(i int) string { return f.shielded(1, "", "") })
+	f.start(t, func(int) string { return f.shielded(1, "", "") })
 	shield.mustHearAll(t, songs, 2)
 	f.archive.reset()
 	processors := func() (seconds float64) {

@@ -10,6 +10,7 @@ import (
 // Who listens to a track gets every byte of it, although the node that has it fetched ends
 // in the middle, or nobody hears of it any more. What is asked for afterwards is served too.
 func TestFleetOwnerDies(t *testing.T) {
+	t.Parallel()
 	const (
 		owner = 0
 		rate  = 1 << 20

@@ -10,7 +10,7 @@ import (
 // other, and reloaded, and so are the servers of their log, while clients stream what is
 // cached and what is not. No request fails, and no stream breaks.
 func TestFleetRolling(t *testing.T) {
-	const clients, between = 8, 20
+	const clients, between = 8, 12
 	for _, topology := range topologies {
 		t.Run(topology.name, func(t *testing.T) {
 			songs := newSongs(0, 400, 1<<20) // more than are heard
@@ -20,9 +20,6 @@ func TestFleetRolling(t *testing.T) {
 				return f.shielded(topology.shields, fmt.Sprintf("disk %s 1GiB\nmax_age %dm", f.nodes[i].disk, 60+change), f.joined(i))
 			}
 			f.start(t, func(i int) string { return site(i, 0) })
-			for i := range f.nodes {
-				f.awaitHealthy(t, i)
-			}
 			f.archive.rate.Store(10 << 20) // some streams are under way all the time
 			b := newBalancer(t, f)
 			crowd := startCrowdAt(t, b.hear, songs, clients)

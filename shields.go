@@ -218,7 +218,7 @@ func (h *shieldHealth) untilSilent(patience time.Duration, giveUp func()) (stop 
 	timer = time.AfterFunc(patience, func() {
 		mu.Lock()
 		defer mu.Unlock()
-		left := h.lastAnswer().Add(patience).Sub(time.Now())
+		left := time.Until(h.lastAnswer().Add(patience))
 		switch {
 		case stopped:
 		case left > 0:

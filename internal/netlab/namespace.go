@@ -61,7 +61,7 @@ func onThread(f func() error) error {
 func openOwn() (*os.File, error) { return os.Open("/proc/thread-self/ns/net") }
 
 func enter(space *os.File) error {
-	return os.NewSyscallError("setns", unix.Setns(int(space.Fd()), unix.CLONE_NEWNET)) //nolint:gosec // G115: a descriptor is an int
+	return os.NewSyscallError("setns", unix.Setns(int(space.Fd()), unix.CLONE_NEWNET))
 }
 
 // path is where other processes find it as long as this one has it.
