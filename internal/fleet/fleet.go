@@ -68,7 +68,7 @@ type Status struct {
 	// Current is whether this node is known to all the others, and has applied, with
 	// all its followers, what was in the log when it last connected. It becomes false
 	// with the connection, and also when the log can't be read for longer than
-	// lapseAfter or when an entry can't be applied.
+	// 15 seconds (lapseAfter) or when an entry can't be applied.
 	Current bool
 
 	// Reason says in words why it is not Current, or that another node has the same
@@ -167,8 +167,8 @@ func (l *Log) Close() {
 		<-l.finished
 	}
 	l.hangUp()
-	l.serving.Lock()   // waits for the last one
-	l.serving.Unlock() //nolint:staticcheck // nothing has to be done within
+	l.serving.Lock() // nobody answers any more
+	defer l.serving.Unlock()
 }
 
 // Status returns how this node stands in its fleet.
