@@ -94,7 +94,7 @@ type Log struct {
 	hangUp   context.CancelFunc
 	finished chan struct{}  // closed with the connection
 	work     sync.WaitGroup // of the log and its followers
-	serving  sync.Mutex     // held while a status is answered
+	serving  chan struct{}  // has one in it while a status is answered
 	tokens   chan struct{}  // one for each Append that may be in progress
 
 	mu         sync.Mutex
@@ -129,6 +129,7 @@ func Open(c Config) (*Log, error) {
 		instance:  rand.Text(),
 		opened:    time.Now(),
 		finished:  make(chan struct{}),
+		serving:   make(chan struct{}, 1),
 		tokens:    make(chan struct{}, maxAppends),
 		changed:   make(chan struct{}),
 		why:       "there is no connection to NATS yet",
@@ -167,8 +168,7 @@ func (l *Log) Close() {
 		<-l.finished
 	}
 	l.hangUp()
-	l.serving.Lock() // nobody answers any more
-	defer l.serving.Unlock()
+	l.serving <- struct{}{} // nobody answers any more
 }
 
 // Status returns how this node stands in its fleet.
