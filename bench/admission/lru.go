@@ -4,15 +4,16 @@ import "github.com/voyo-music/caddy-voyo/internal/sim"
 
 // lru evicts what was not read for the longest time.
 type lru struct {
-	sim.Queue
+	*sim.Queue
 
 	limit, written int64
 }
 
-func newLRU(limit int64) sim.Policy { return &lru{Queue: *sim.NewQueue(), limit: limit} }
+func newLRU(limit int64) sim.Policy { return &lru{Queue: sim.NewQueues(1)[0], limit: limit} }
 
 func (p *lru) Read(r sim.Read, _ bool) bool {
-	if _, ok := p.LRU.Get(r.Slice); ok {
+	if e := p.Get(r.Slice); e != nil {
+		p.Front(e)
 		return true
 	}
 	p.Push(&sim.Entry{ID: r.Slice, Length: int64(r.Length)})

@@ -15,9 +15,10 @@ type tinyLFU struct {
 
 func newTinyLFU(c sim.Counting) func(int64) sim.Policy {
 	return func(limit int64) sim.Policy {
+		qs := sim.NewQueues(3)
 		return &tinyLFU{
 			count: c, limit: limit, seen: newSketch(int(limit / sliceSize)),
-			window: sim.NewQueue(), probation: sim.NewQueue(), protected: sim.NewQueue(),
+			window: qs[0], probation: qs[1], protected: qs[2],
 		}
 	}
 }
@@ -28,7 +29,8 @@ func (p *tinyLFU) Usage() (held, written int64) {
 
 func (p *tinyLFU) Read(r sim.Read, _ bool) bool {
 	for _, q := range []*sim.Queue{p.window, p.probation, p.protected} {
-		if e, ok := q.LRU.Get(r.Slice); ok {
+		if e := q.Get(r.Slice); e != nil {
+			q.Front(e)
 			if p.use(e, r) && q == p.probation {
 				p.protect(e)
 			}
@@ -73,8 +75,8 @@ func (p *tinyLFU) admit(e *sim.Entry) {
 		if victims.Bytes == 0 {
 			victims = p.protected
 		}
-		_, v, ok := victims.LRU.GetOldest()
-		if !ok || p.seen.of(e.ID) <= p.seen.of(v.ID) {
+		v := victims.Oldest()
+		if v == nil || p.seen.of(e.ID) <= p.seen.of(v.ID) {
 			return
 		}
 		victims.Pop()

@@ -2,12 +2,6 @@
 // who gets into memory.
 package sim
 
-import (
-	"math"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
-)
-
 // Read is what memory is asked for: some bytes of one slice.
 type Read struct {
 	Slice  uint32 // its number in the catalogue
@@ -54,7 +48,10 @@ type Entry struct {
 	ID     uint32
 	Length int64
 	Used   int64 // weights of its reads, less what its policy has taken off
-	from   origin
+
+	from       origin
+	in         *Queue // nil: none
+	prev, next *Entry
 }
 
 // origin is the queue that a slice is or was in.
@@ -66,39 +63,80 @@ const (
 	fromMain
 )
 
-// Queue is a list of slices, and their bytes.
+// index is where the slices are that are in some queues.
+type index map[uint32]*Entry
+
+// Queue is a list of slices, and their bytes. Its links are in the entries: what simulates
+// many nodes moves a hundred million of them.
 type Queue struct {
-	LRU   *simplelru.LRU[uint32, *Entry]
 	Bytes int64
+	Len   int
+
+	index index
+	root  Entry
 }
 
-// NewQueue returns an empty queue without a bound.
-func NewQueue() *Queue {
-	l, err := simplelru.NewLRU[uint32, *Entry](math.MaxInt, nil)
-	if err != nil {
-		panic(err) // the size is positive
+// NewQueues returns some empty queues without a bound. A slice is in one of them at the most.
+func NewQueues(n int) []*Queue {
+	qs, shared := make([]*Queue, n), make(index)
+	for i := range qs {
+		q := &Queue{index: shared}
+		q.root.prev, q.root.next = &q.root, &q.root
+		qs[i] = q
 	}
-	return &Queue{LRU: l}
+	return qs
 }
 
-// Push puts an entry in front.
+// Get returns a slice's entry; nil if it is not in the queue.
+func (q *Queue) Get(slice uint32) *Entry {
+	if e := q.index[slice]; e != nil && e.in == q {
+		return e
+	}
+	return nil
+}
+
+// Push puts an entry, which is in no queue, in front.
 func (q *Queue) Push(e *Entry) {
-	q.LRU.Add(e.ID, e)
+	q.index[e.ID] = e
+	q.Len++
 	q.Bytes += e.Length
+	e.in = q
+	q.link(e)
+}
+
+func (q *Queue) link(e *Entry) {
+	e.prev, e.next = &q.root, q.root.next
+	e.prev.next, e.next.prev = e, e
+}
+
+// Front puts an entry that is in the queue in front again.
+func (q *Queue) Front(e *Entry) {
+	e.prev.next, e.next.prev = e.next, e.prev
+	q.link(e)
+}
+
+// Oldest returns the entry at the end; nil if there is none.
+func (q *Queue) Oldest() *Entry {
+	if q.Len == 0 {
+		return nil
+	}
+	return q.root.prev
 }
 
 // Pop takes the entry from the end; nil if there is none.
 func (q *Queue) Pop() *Entry {
-	_, e, ok := q.LRU.RemoveOldest()
-	if !ok {
-		return nil
+	e := q.Oldest()
+	if e != nil {
+		q.Remove(e)
 	}
-	q.Bytes -= e.Length
 	return e
 }
 
 // Remove takes out an entry that is in the queue.
 func (q *Queue) Remove(e *Entry) {
-	q.LRU.Remove(e.ID)
+	delete(q.index, e.ID)
+	q.Len--
 	q.Bytes -= e.Length
+	e.prev.next, e.next.prev = e.next, e.prev
+	e.in, e.prev, e.next = nil, nil, nil
 }

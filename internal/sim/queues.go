@@ -51,9 +51,10 @@ type Queues struct {
 
 // Policy returns a policy for a number of bytes, and slices of at most a size.
 func (rs Rules) Policy(limit, slice int64) *Queues {
+	qs := NewQueues(3)
 	return &Queues{
-		Rules: rs, limit: limit, target: int64(rs.Small * float64(limit)), small: NewQueue(), main: NewQueue(),
-		ghosts: NewQueue(), maxGhosts: int(rs.Ghosts * float64(limit) / float64(slice)),
+		Rules: rs, limit: limit, target: int64(rs.Small * float64(limit)), small: qs[0], main: qs[1],
+		ghosts: qs[2], maxGhosts: int(rs.Ghosts * float64(limit) / float64(slice)),
 	}
 }
 
@@ -62,13 +63,13 @@ func (p *Queues) Usage() (held, written int64) { return p.small.Bytes + p.main.B
 
 // Has reports whether a slice is in memory.
 func (p *Queues) Has(slice uint32) bool {
-	return p.main.LRU.Contains(slice) || p.small.LRU.Contains(slice)
+	return p.main.Get(slice) != nil || p.small.Get(slice) != nil
 }
 
 // Drop takes a slice out of memory, as a purge does.
 func (p *Queues) Drop(slice uint32) {
 	for _, q := range []*Queue{p.small, p.main} {
-		if e, ok := q.LRU.Peek(slice); ok {
+		if e := q.Get(slice); e != nil {
 			q.Remove(e)
 		}
 	}
@@ -76,16 +77,16 @@ func (p *Queues) Drop(slice uint32) {
 
 // Read is Policy's.
 func (p *Queues) Read(r Read, onDisk bool) bool {
-	if e, ok := p.main.LRU.Peek(r.Slice); ok {
+	if e := p.main.Get(r.Slice); e != nil {
 		e.Used += p.Count.Weight(r)
 		if p.Clock {
 			e.Used = min(e.Used, maxUses*e.Length)
 		} else {
-			p.main.LRU.Get(r.Slice)
+			p.main.Front(e)
 		}
 		return true
 	}
-	if e, ok := p.small.LRU.Peek(r.Slice); ok {
+	if e := p.small.Get(r.Slice); e != nil {
 		e.Used += p.Count.Weight(r)
 		switch {
 		case p.Eager && p.worthy(e):
@@ -93,7 +94,7 @@ func (p *Queues) Read(r Read, onDisk bool) bool {
 			p.promote(e)
 			p.shrink()
 		case p.Renew:
-			p.small.LRU.Get(r.Slice)
+			p.small.Front(e)
 		}
 		return true
 	}
@@ -106,7 +107,8 @@ func (p *Queues) worthy(e *Entry) bool { return float64(e.Used) >= p.Need*float6
 
 // miss takes a slice into memory, or only remembers it.
 func (p *Queues) miss(r Read, onDisk bool) {
-	e, known := p.ghosts.LRU.Peek(r.Slice)
+	e := p.ghosts.Get(r.Slice)
+	known := e != nil
 	if known {
 		p.ghosts.Remove(e)
 	} else {
@@ -157,7 +159,7 @@ func (p *Queues) remember(e *Entry) {
 		return
 	}
 	p.ghosts.Push(e)
-	if p.ghosts.LRU.Len() > p.maxGhosts {
+	if p.ghosts.Len > p.maxGhosts {
 		p.ghosts.Pop()
 	}
 }

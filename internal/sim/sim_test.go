@@ -33,15 +33,17 @@ func TestQueuesCountTheirBytes(t *testing.T) {
 	}
 	for name, q := range map[string]*Queue{"small": p.small, "main": p.main, "ghosts": p.ghosts} {
 		var sum int64
-		for _, e := range q.LRU.Values() {
-			sum += e.Length
+		for _, e := range q.index {
+			if e.in == q {
+				sum += e.Length
+			}
 		}
 		if sum != q.Bytes || sum == 0 {
 			t.Errorf("%s: %d bytes are counted, %d are there", name, q.Bytes, sum)
 		}
 	}
-	if p.ghosts.LRU.Len() > p.maxGhosts {
-		t.Errorf("%d ghosts, want at most %d", p.ghosts.LRU.Len(), p.maxGhosts)
+	if p.ghosts.Len > p.maxGhosts {
+		t.Errorf("%d ghosts, want at most %d", p.ghosts.Len, p.maxGhosts)
 	}
 }
 
@@ -59,8 +61,8 @@ func TestAListenerIsOneUse(t *testing.T) {
 	for i := range uint32(20) {
 		visit(100 + i)
 	}
-	if p.main.LRU.Contains(1) || !p.main.LRU.Contains(2) {
-		t.Errorf("main queue: %v, want 2 alone", p.main.LRU.Keys())
+	if p.main.Len != 1 || p.main.Get(2) == nil {
+		t.Errorf("main queue: %d slices, want the second alone", p.main.Len)
 	}
 	visit(119) // in the small queue: its second use
 	visit(118)
@@ -69,8 +71,8 @@ func TestAListenerIsOneUse(t *testing.T) {
 		visit(200 + i)
 	}
 	for _, slice := range []uint32{1, 118, 119} {
-		if !p.main.LRU.Contains(slice) {
-			t.Errorf("main queue: %v, want %d in it", p.main.LRU.Keys(), slice)
+		if p.main.Get(slice) == nil {
+			t.Errorf("slice %d is not in the main queue", slice)
 		}
 	}
 }
