@@ -1,36 +1,72 @@
+// Command fleet simulates a region of edges and shields, to say how many nodes and how much
+// disk it needs. README.md says how.
 package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"time"
+
+	"github.com/voyo-music/caddy-voyo/internal/plot"
 )
 
 func main() {
-	w := defaultWorld()
-	for _, scale := range []int{1, 4, 16, 32} {
-		w.Scale = scale
-		for _, gb := range []int64{10, 100, 300} {
-			w.Edge.disk = gb * 1e9
-			t0 := time.Now()
-			r := newRegion(w, 1)
-			r.settle()
-			t1 := time.Now()
-			for i := range 4 {
-				before := r.atEdges()
-				r.run(50000)
-				a := r.atEdges()
-				fmt.Println(scale, gb, i, float64(a.hits-before.hits)/float64(a.requests-before.requests), float64(a.hit-before.hit)/float64(a.asked-before.asked), float64(a.memory-before.memory)/float64(a.asked-before.asked), float64(a.fetched-before.fetched)/float64(a.asked-before.asked), r.edges[0].disk.bytes/1e6)
-			}
-			fmt.Println(t1.Sub(t0), time.Since(t1), r.listeners.heard/float64(r.listeners.plays), r.playsPerSecond())
-		}
+	o := parse()
+	if err := o.report(); err != nil {
+		fmt.Fprintln(os.Stderr, "fleet:", err)
+		os.Exit(1)
 	}
 }
 
-func defaultWorld() world {
-	return world{
-		Seed: 1, Scale: 16, Tracks: 170_500, Smallest: 2_000_000, Largest: 5_000_000, Slice: 256 << 10, ReadAhead: 1,
-		Habits:    habits{Zipf: 0.9, High: 0.7, Listened: 0.6, Skip: 0.3, Seek: 0.1, Bitrate: 16_000, Buffer: 30, Range: 256 << 10},
-		Listeners: 1e6 / 16, Drift: 0.02, Sticky: true,
-		Edge: limits{memory: 2 << 30, disk: 100e9, promotion: 3}, Shield: limits{memory: 2 << 30, disk: 1000e9, promotion: 3},
+// report prints all studies that are asked for, and draws them.
+func (o options) report() error {
+	out := os.Stdout
+	for _, study := range []struct {
+		name string
+		do   func() []plot.Panel
+	}{
+		{"disk", func() []plot.Panel {
+			fmt.Fprint(out, "## How much disk\n\n")
+			p := o.disk(out)
+			fmt.Fprintln(out)
+			o.memory(out)
+			fmt.Fprintln(out)
+			o.sensitivity(out)
+			return []plot.Panel{p}
+		}},
+		{"shield", func() []plot.Panel {
+			fmt.Fprint(out, "\n## With and without a shield\n\n")
+			return []plot.Panel{o.shield(out)}
+		}},
+		{"nodes", func() []plot.Panel {
+			fmt.Fprint(out, "\n## How many nodes\n\n")
+			o.nodes(out)
+			return nil
+		}},
+		{"loss", func() []plot.Panel {
+			fmt.Fprint(out, "\n## When a node is lost\n\n")
+			return o.loss(out)
+		}},
+		{"purge", func() []plot.Panel {
+			fmt.Fprint(out, "\n## What a takedown costs\n\n")
+			return o.purges(out)
+		}},
+	} {
+		if len(o.only) > 0 && !slices.Contains(o.only, study.name) {
+			continue
+		}
+		began := time.Now()
+		panels := study.do()
+		fmt.Fprintf(os.Stderr, "%s: %s\n", study.name, time.Since(began).Round(time.Second))
+		if len(panels) == 0 {
+			continue
+		}
+		path := filepath.Join(o.plots, "fleet-"+study.name+".svg")
+		if err := os.WriteFile(path, plot.SVG(panels...), 0o644); err != nil { // #nosec G306 -- for everybody
+			return err
+		}
 	}
+	return nil
 }

@@ -9,13 +9,26 @@ type tally struct {
 	memory         int64 // those that came out of memory
 	fetches        int64 // requests to who is above
 	fetched        int64 // bytes that these have brought
+	plays, ready   int64 // and those whose first part was there
 }
 
 func (t *tally) add(u tally) {
 	t.requests, t.hits = t.requests+u.requests, t.hits+u.hits
 	t.asked, t.hit, t.memory = t.asked+u.asked, t.hit+u.hit, t.memory+u.memory
 	t.fetches, t.fetched = t.fetches+u.fetches, t.fetched+u.fetched
+	t.plays, t.ready = t.plays+u.plays, t.ready+u.ready
 }
+
+// since returns what was done since an earlier moment.
+func (t tally) since(u tally) tally {
+	return tally{
+		t.requests - u.requests, t.hits - u.hits, t.asked - u.asked, t.hit - u.hit, t.memory - u.memory,
+		t.fetches - u.fetches, t.fetched - u.fetched, t.plays - u.plays, t.ready - u.ready,
+	}
+}
+
+// kept returns the share of the bytes that nobody else had to be asked for.
+func (t tally) kept() float64 { return 1 - ratio(t.fetched, t.asked) }
 
 // source is where a node gets bytes of an object from.
 type source func(object int, part span)
@@ -123,16 +136,16 @@ func (n *node) bring(object int, s, until uint32, part span) (next uint32) {
 	return next
 }
 
-// purge drops all that the node has of an object, and returns how many bytes that was.
-func (n *node) purge(object int) (bytes int64) {
-	for s := n.c.first[object]; s < n.c.first[object+1]; s++ {
-		if n.has(s) {
-			bytes += n.c.length(s)
-		}
-		n.memory.Drop(s)
-		if n.disk.has(s) {
-			n.disk.drop(s)
+// purge drops all that the node has of some objects.
+func (n *node) purge(objects []int) {
+	for _, o := range objects {
+		for s := n.c.first[o]; s < n.c.first[o+1]; s++ {
+			n.memory.Drop(s)
+			if n.disk.has(s) {
+				n.disk.drop(s)
+			}
 		}
 	}
-	return bytes
 }
+
+func ratio(a, b int64) float64 { return float64(a) / float64(max(b, 1)) }

@@ -66,9 +66,9 @@ func rendezvous(addresses []string, tracks int, path func(track int) string) [][
 	return order
 }
 
-// modulo is what rendezvous is compared with: a track's number modulo that of the shields
+// byModulo is what rendezvous is compared with: a track's number modulo that of the shields
 // that are well says who has it, so that the loss of one moves nearly all tracks.
-func modulo(lost []bool, tracks int) [][]uint8 {
+func byModulo(lost []bool, tracks int) [][]uint8 {
 	var well []uint8
 	for i, is := range lost {
 		if !is {
