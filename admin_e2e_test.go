@@ -83,6 +83,12 @@ type figures struct {
 		Name, Status, Reason string
 		Position             int
 	}
+	Shields []shieldFigures
+}
+
+type shieldFigures struct {
+	Position       int
+	Status, Reason string
 }
 
 func (e *edge) status(t *testing.T) (s adminStatus) {

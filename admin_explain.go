@@ -41,6 +41,7 @@ type explanation struct {
 	Reason    string             `json:"reason"`
 	Key       string             `json:"key,omitempty"` // the cache's
 	Stored    []storedThing      `json:"stored,omitempty"`
+	Shield    *shieldStatus      `json:"shield,omitempty"`    // that would be asked before the resolvers; nil: none
 	Resolvers []explainedAnswers `json:"resolvers,omitempty"` // in the order in which they would be asked
 
 	// What is asked for next if no resolver has it.
@@ -178,7 +179,7 @@ func (h *Handler) explainOurs(ctx context.Context, at shape, u *url.URL, origin 
 // explainAsset explains what the cache, or else the resolvers, would do for an asset.
 func (h *Handler) explainAsset(ctx context.Context, c *cache.Cache, a resolver.Asset) explanation {
 	known := c.Explain(ctx, a.Key())
-	e := explanation{Key: a.Key(), Stored: storedThings(known.Stored), Resolvers: h.explainResolvers(a)}
+	e := explanation{Key: a.Key(), Stored: storedThings(known.Stored), Shield: h.explainShield(a), Resolvers: h.explainResolvers(a)}
 	for _, other := range a.Alternatives()[1:] {
 		e.Alternatives = append(e.Alternatives, other.Key())
 	}
@@ -281,6 +282,21 @@ func rangeTexts(ranges []byterange.Range) []string {
 		texts[i] = fmt.Sprintf("%d-%d", r.Start, r.End-1)
 	}
 	return texts
+}
+
+// explainShield returns the shield that would be asked, nil if none would be. A policy
+// that goes by chance may choose another one when it comes to it.
+func (h *Handler) explainShield(a resolver.Asset) *shieldStatus {
+	if h.shields == nil {
+		return nil
+	}
+	now := time.Now()
+	s := h.shields.first(a.ID, now)
+	if s == nil {
+		return nil
+	}
+	status := s.status(now)
+	return &status
 }
 
 // explainResolvers says of each resolver how it is, and what it is remembered to have

@@ -28,6 +28,7 @@ type explained struct {
 			Hosts                    []string
 			TTL                      int
 		}
+		Shield *shieldFigures
 	}
 }
 

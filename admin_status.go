@@ -39,6 +39,7 @@ type stateStatus struct {
 	Locations     locationStatus   `json:"locations"`
 	Caches        cachesStatus     `json:"caches"`
 	Resolvers     []resolverStatus `json:"resolvers"`
+	Shields       []shieldStatus   `json:"shields,omitempty"` // if there is another tier
 }
 
 type prefetchStatus struct {
@@ -85,6 +86,13 @@ type resolverStatus struct {
 	Name     string `json:"name"`
 	Position int    `json:"position"`
 	Status   string `json:"status"` // "ok", or "failing"
+	Reason   string `json:"reason,omitempty"`
+}
+
+// shieldStatus never has a shield's URL or host.
+type shieldStatus struct {
+	Position int    `json:"position"`
+	Status   string `json:"status"` // "ok", "failing": it is left out, or "self": it is this node
 	Reason   string `json:"reason,omitempty"`
 }
 
@@ -150,6 +158,9 @@ func (s *state) status(now time.Time, handlers []*Handler) stateStatus {
 		if answer.Handlers++; answer.Handlers == 1 { // the others have the same
 			answer.Resolvers = h.resolverStatus(now)
 		}
+		if answer.Shields == nil { // they may have others, but hardly have
+			answer.Shields = h.shields.status(now)
+		}
 	}
 	return answer
 }
@@ -205,6 +216,22 @@ func (h *Handler) resolverStatus(now time.Time) (list []resolverStatus) {
 	return list
 }
 
+// status returns how each of the shields is, none if there are none.
+func (s *shields) status(now time.Time) (list []shieldStatus) {
+	if s == nil {
+		return nil
+	}
+	for _, one := range s.list {
+		list = append(list, one.status(now))
+	}
+	return list
+}
+
+func (s *shield) status(now time.Time) shieldStatus {
+	status, why := s.health.state(now)
+	return shieldStatus{s.position, status, string(why)}
+}
+
 // add makes the figures those of another state, too. Disks can be shared, so they are
 // not added up here.
 func (s *stateStatus) add(other stateStatus) {
@@ -223,6 +250,7 @@ func (s *stateStatus) add(other stateStatus) {
 	s.Caches.Stream.add(other.Caches.Stream)
 	s.Caches.Page.add(other.Caches.Page)
 	s.Resolvers = append(s.Resolvers, other.Resolvers...)
+	s.Shields = append(s.Shields, other.Shields...)
 }
 
 func (c *cacheStatus) add(other cacheStatus) {

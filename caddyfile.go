@@ -82,6 +82,9 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    signed_urls {
 //	        key <placeholder>
 //	    }
+//	    shield <urls...> {
+//	        policy <name> [<args...>]
+//	    }
 //	}
 //
 // At least one resolver is required, and they are asked in the given order. Of several
@@ -106,6 +109,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"transport":         h.parseTransport,
 		"public_url":        readText(&h.PublicURL),
 		"signed_urls":       h.parseSignedURLs,
+		"shield":            h.parseShield,
 	})
 	if err != nil {
 		return err

@@ -153,6 +153,9 @@ func TestCaddyfileIsJSON(t *testing.T) {
 			key {env.VOYO_TEST_KEY}
 			key {env.VOYO_TEST_OLD_KEY}
 		}
+		shield https://b.{env.VOYO_TEST}:443/base/ http://a.example {
+			policy weighted_round_robin 1 2
+		}
 	}
 }
 `))
@@ -170,7 +173,8 @@ func TestCaddyfileIsJSON(t *testing.T) {
 		"rate_limit": {"requests": {"count": 60, "window": "1m"}, "total_lookups": {"count": 300, "window": "24h"}},
 		"transport": {"protocol": "http", "max_conns_per_host": 9},
 		"public_url": "https://edge.voyo.example/base",
-		"signed_urls": {"keys": ["{env.VOYO_TEST_KEY}", "{env.VOYO_TEST_OLD_KEY}"]}
+		"signed_urls": {"keys": ["{env.VOYO_TEST_KEY}", "{env.VOYO_TEST_OLD_KEY}"]},
+		"shield": {"urls": ["https://b.voyo.example/base", "http://A.example:80"], "policy": {"policy": "weighted_round_robin", "weights": [1, 2]}}
 	}`)
 	if fromCaddyfile.state != fromJSON.state {
 		t.Error("they would fetch different things")
@@ -184,6 +188,11 @@ func TestCaddyfileIsJSON(t *testing.T) {
 func summary(h *Handler) string {
 	h.artPolicy.Admit = nil // functions can't be compared
 	rt := httpTransport(h.client.(*guardedTransport))
-	return fmt.Sprintf("%v %v %v %v %v %v %v %v %v %v %v %v %v %q %d/%d", len(h.resolvers), h.memoTTL, h.origins, h.EnforceOrigins,
+	var shields []string
+	for _, s := range h.shields.list {
+		shields = append(shields, s.key())
+	}
+	policy, _ := json.Marshal(h.shields.policy) // a policy of its own has nothing that can't be
+	return fmt.Sprintf("%v %s %v %v %v %v %v %v %v %v %v %v %v %v %v %q %d/%d", shields, policy, len(h.resolvers), h.memoTTL, h.origins, h.EnforceOrigins,
 		h.rawIDs, h.lease.limits, h.places, h.artPolicy, h.streamPolicy, h.origin, h.origin.policy, h.publicURL, h.limiter.rates, h.linkKeys, rt.MaxConnsPerHost, rt.MaxIdleConnsPerHost)
 }

@@ -25,8 +25,8 @@ func explainCommand() *cobra.Command {
 		Long: `
 Says what the node would answer a GET of the URL with, where it would take that
 from, and why, without fetching anything: what is stored, for how long it is
-fresh, which of its bytes are in memory and on disk, which resolvers would be
-asked, and what they are remembered to have said.
+fresh, which of its bytes are in memory and on disk, which shield and which
+resolvers would be asked, and what these are remembered to have said.
 
 For streams and covers a path is enough. A page of the origin needs its whole
 URL, as in https://voyo.example/about.
@@ -93,6 +93,9 @@ func (e explanation) print(w io.Writer) {
 	}
 	for _, s := range e.Stored {
 		s.print(w)
+	}
+	if e.Shield != nil {
+		fmt.Fprintf(w, "shield\t%d, %s, would be asked first\n", e.Shield.Position, e.Shield.describe())
 	}
 	for _, r := range e.Resolvers {
 		fmt.Fprintf(w, "resolver\t%d %s, %s\n", r.Position, r.Name, r.describe())

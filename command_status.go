@@ -33,7 +33,7 @@ func statusCommand() *cobra.Command {
 		Short: "Shows how the node is",
 		Long: `
 Shows how the node is: whether it is healthy, what its caches hold, and how its
-resolvers do.
+resolvers and shields do.
 
 With --watch it goes on until it is interrupted: on a terminal the picture is
 renewed, with the hit ratio and the requests of the last interval; otherwise
@@ -236,6 +236,20 @@ func (s *stateStatus) printTables(w io.Writer) {
 		}
 		fmt.Fprintf(w, "%d %s\t%s\n", r.Position, r.Name, status)
 	}
+	if len(s.Shields) > 0 {
+		fmt.Fprintln(w, "\nSHIELD\tSTATUS")
+	}
+	for _, one := range s.Shields {
+		fmt.Fprintf(w, "%d\t%s\n", one.Position, one.describe())
+	}
+}
+
+// describe says how the shield is.
+func (s shieldStatus) describe() string {
+	if s.Reason == "" {
+		return s.Status
+	}
+	return s.Status + ": " + s.Reason
 }
 
 func (c *cacheStatus) ratio() string {

@@ -28,6 +28,13 @@ type problem struct {
 // Error returns the message, which is the placeholder {http.error.message}.
 func (p problem) Error() string { return p.message }
 
+// Is lets what was taken down be known as something that does not exist, which is
+// remembered likewise.
+func (p problem) Is(target error) bool { return target == cache.ErrNotFound && p.message == takenDown }
+
+// takenDown is the message of what must not be given out (RFC 7725).
+const takenDown = "Content not available for legal reasons"
+
 // The problems that clients are told of.
 var (
 	errInvalidID = problem{status: http.StatusBadRequest, message: "Invalid VOYO track ID"}
@@ -45,6 +52,7 @@ var (
 	errSlowPage  = problem{status: http.StatusGatewayTimeout, message: "VOYO page temporarily unavailable"}
 	errTarget    = problem{status: http.StatusBadRequest, message: "Request target is not a URL"}
 	errUpload    = problem{status: http.StatusBadRequest, message: "Request body could not be read"}
+	errTakenDown = problem{status: http.StatusUnavailableForLegalReasons, message: takenDown}
 	errTunnel    = problem{status: http.StatusNotImplemented, message: "VOYO edges do not tunnel"}
 )
 

@@ -228,3 +228,12 @@ func defaultPort(scheme string) string {
 	}
 	return "80"
 }
+
+// hostPort returns a URL's host with its port, be it in the URL or not.
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = defaultPort(u.Scheme)
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}

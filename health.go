@@ -178,8 +178,8 @@ const (
 	failingFor = 30 * time.Second
 )
 
-// pulses hold how each resolver did lately, together with the upstreams it names.
-// There are as many as there are resolvers. The zero value is ready for use.
+// pulses hold how each resolver did lately, together with the upstreams it names, and how
+// the shields did. There are as many as there are resolvers, and one more. The zero value is ready for use.
 type pulses struct {
 	mu     sync.Mutex
 	byName map[string]pulse
@@ -214,10 +214,17 @@ func (p *pulses) failing(name string, now time.Time) (reason, bool) {
 	return last.reason, last.failures >= failingAfter && now.Sub(last.at) < failingFor
 }
 
-// ailments returns why the node can't fetch: all of its resolvers fail. It is
-// empty as long as one does not.
+// ailments returns why the node can't fetch: the shields, if there are any, and all of
+// its resolvers fail. It is empty as long as one does not.
 func (h *Handler) ailments(now time.Time) []string {
 	var list []string
+	if h.shields != nil {
+		why, failing := h.state.pulses.failing(shieldSource, now)
+		if !failing {
+			return nil
+		}
+		list = append(list, fmt.Sprintf("%s: %s", shieldSource, why))
+	}
 	for i := range h.resolvers {
 		r := &h.resolvers[i]
 		why, failing := h.state.pulses.failing(r.name, now)

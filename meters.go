@@ -133,7 +133,7 @@ const (
 	lookupFailed     = "failed"
 )
 
-// showSources has the series of the resolvers and of the origin begin at zero, so that
+// showSources has the series of the resolvers, of the shields and of the origin begin at zero, so that
 // what needs no upstream has something to be compared with.
 func (h *Handler) showSources() {
 	show := func(kind, source string) {
@@ -146,6 +146,10 @@ func (h *Handler) showSources() {
 		for _, outcome := range []string{lookupRemembered, lookupFound, lookupMissing, lookupFailed} {
 			lookupsTotal.WithLabelValues(r.display, outcome)
 		}
+	}
+	if h.shields != nil {
+		show(kindStream, shieldSource)
+		show(kindArt, shieldSource)
 	}
 	if h.origin != nil {
 		show(kindPage, originSource)

@@ -28,6 +28,9 @@ var kinds = []string{kindStream, kindArt, kindPage}
 // originSource is the origin's name among those of the resolvers.
 const originSource = "origin"
 
+// shieldSource is that of all shields together.
+const shieldSource = "shield"
+
 // firstByteBuckets are in seconds: from an answer out of memory to one whose client
 // has given up.
 var firstByteBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}

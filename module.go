@@ -37,8 +37,8 @@ const defaultLocationTTL = 4 * time.Hour
 // clients have used up of the rate limits outlives it too, if these are equal.
 //
 // The placeholders `{env.*}` and `{file.*}` in origins, upstream hosts, the public
-// URL, the origin's URL, the directories of disks and the keys of signed URLs are expanded
-// once, when the configuration is loaded. One that stands for nothing is an error.
+// URL, the URLs of the origin and of shields, the directories of disks and the keys of
+// signed URLs are expanded once, when the configuration is loaded. One that stands for nothing is an error.
 //
 // These placeholders are set for each of VOYO's requests; for those that go to the
 // origin it is `{http.voyo.cache}` alone. The templates of
@@ -55,7 +55,7 @@ const defaultLocationTTL = 4 * time.Hour
 // `{http.voyo.bitrate}` | The bitrate of a stream: `64` or `128`
 // `{http.voyo.image}` | The name of a cover, such as `hqdefault`
 // `{http.voyo.cache}` | After the answer, what the cache did: `hit`, `miss`, `partial`, `stale`, `revalidated`, `pass` or `error`
-// `{http.voyo.resolver}` | After the answer, the resolver that knew the place
+// `{http.voyo.resolver}` | After the answer, the resolver that knew the place, or `shield`
 // `{http.voyo.limit}` | After the answer, the limit that was exceeded, if one was: `requests`, `lookups` or `total_lookups`
 type Handler struct {
 	// Know where a track can be fetched. They are asked in this order until one
@@ -78,8 +78,8 @@ type Handler struct {
 	// Lists the hosts that may be fetched from where an upstream's answer names
 	// them, in a URL or a redirect: exact, or `*.suffix`, either with or without
 	// a port. A CIDR allows a range of private addresses, which are refused
-	// otherwise. Hosts named in the configuration of a resolver or of the origin
-	// need not be listed. Default: none.
+	// otherwise. Hosts named in the configuration of a resolver, of the shields or
+	// of the origin need not be listed. Default: none.
 	AllowedUpstreams []string `json:"allowed_upstreams,omitempty"`
 
 	// Accepts source IDs besides VOYO IDs, as older players send them.
@@ -95,6 +95,9 @@ type Handler struct {
 	// Is asked for everything that is not one of VOYO's paths. Default: none, which
 	// leaves that to the next handler.
 	Origin *OriginConfig `json:"origin,omitempty"`
+
+	// Is asked before the resolvers: another tier of edges. Default: none.
+	Shield *ShieldConfig `json:"shield,omitempty"`
 
 	// Fetches from upstreams. Any transport of the reverse proxy works; only
 	// with `http`, over HTTP/1.1 or 2 and without a forward proxy, may hosts be
@@ -128,6 +131,7 @@ type Handler struct {
 	state        *state
 	origins      originList
 	origin       *gateway // may be nil
+	shields      *shields // nil: there is no other tier
 	artPolicy    cache.Policy
 	streamPolicy cache.Policy
 	rates        rates
@@ -177,6 +181,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.provisionOrigin(ctx, repl); err != nil {
 		return err
 	}
+	if err := h.provisionShields(ctx, repl); err != nil {
+		return err
+	}
 	guard, err := resolver.NewGuard(h.trustedHosts(), upstreams)
 	if err != nil {
 		return fmt.Errorf("upstreams: %w", err)
@@ -194,6 +201,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.showSources()
+	h.shields.acquire()
 	h.lease = acquireState(stateKey(h.CaddyModule().ID, identities, upstreams, h.origin.String()), l)
 	h.state = h.lease.state
 	h.limiter = h.lease.limit(h.rates)
@@ -219,7 +227,7 @@ func (h *Handler) Cleanup() error {
 	if h.lease == nil {
 		return nil
 	}
-	err := h.lease.release()
+	err := errors.Join(h.lease.release(), h.shields.release())
 	h.lease = nil
 	return err
 }
@@ -277,17 +285,22 @@ func (h *Handler) provisionOrigins(repl *caddy.Replacer) error {
 	if err != nil {
 		return err
 	}
-	h.publicURL, err = parsePublicURL(public)
+	h.publicURL, err = parseBaseURL("public_url", public)
 	return err
 }
 
-// trustedHosts lists the hosts that the configuration of the resolvers and of the
-// origin names.
+// trustedHosts lists the hosts that the configuration of the resolvers, of the shields
+// and of the origin names.
 func (h *Handler) trustedHosts() []string {
 	var hosts []string
 	for _, r := range h.resolvers {
 		if l, ok := r.Resolver.(resolver.HostLister); ok {
 			hosts = append(hosts, l.Hosts()...)
+		}
+	}
+	if h.shields != nil {
+		for _, s := range h.shields.list {
+			hosts = append(hosts, s.hostPort())
 		}
 	}
 	if h.origin != nil {
@@ -296,15 +309,15 @@ func (h *Handler) trustedHosts() []string {
 	return hosts
 }
 
-// parsePublicURL does not repeat the URL in its errors, as it may have a
-// password in it.
-func parsePublicURL(s string) (*url.URL, error) {
+// parseBaseURL parses the URL of an edge, which paths are added to. It does not repeat
+// the URL in its errors, as it may have a password in it.
+func parseBaseURL(field, s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
-		return nil, errors.New("public_url must be an absolute http or https URL")
+		return nil, errors.New(field + " must be an absolute http or https URL")
 	case u.User != nil, u.RawQuery != "" || u.ForceQuery, u.Fragment != "":
-		return nil, errors.New("public_url must not have a user, a query or a fragment")
+		return nil, errors.New(field + " must not have a user, a query or a fragment")
 	}
 	return u, nil
 }

@@ -302,6 +302,18 @@ func TestInvalid(t *testing.T) {
 		{`"signed_urls": {"keys": ["{http.voyo.id}"]}`, "signed_urls: key 1: must be a placeholder such as"},
 		{`"signed_urls": {"keys": ["{env.VOYO_TEST_SHORT}"]}`, "signed_urls: key 1: must have at least 16 bytes, and has 15"},
 		{`"signed_urls": {"key": "{env.VOYO_TEST_KEY}"}`, `unknown field "key"`},
+		{`"shield": {}`, "shield: at least one URL is required"},
+		{`"shield": {"urls": ["{env.VOYO_TEST_EMPTY}"]}`, "shield: url 1: environment variable VOYO_TEST_EMPTY is not set"},
+		{`"shield": {"urls": ["https://a.example", "b.example"]}`, "shield: url 2 must be an absolute http or https URL"},
+		{`"shield": {"urls": ["https://u:sesame@a.example:port"]}`, "shield: url 1 must be an absolute http or https URL"},
+		{`"shield": {"urls": ["https://u:sesame@a.example"]}`, "shield: url 1 must not have a user"},
+		{`"shield": {"urls": ["https://a.example?sesame"]}`, "shield: url 1 must not have"},
+		{`"shield": {"urls": ["https://a.example:99999"]}`, "upstreams: "},
+		{`"shield": {"urls": ["https://a.example", "https://b.example", "https://A.example:443/"]}`, "shield: url 3 is the same as url 1"},
+		{`"shield": {"urls": ["https://a.example"], "policy": {"policy": "crystal_ball"}}`, "shield: loading policy: "},
+		{`"shield": {"urls": ["https://a.example"], "policy": {"policy": "none"}}`, "shield: policy: module *voyo.noPolicy is not a selection policy"},
+		{`"shield": {"urls": ["https://a.example"], "policy": {"policy": "cookie", "unheard_of": 1}}`, `unknown field "unheard_of"`},
+		{`"shield": {"url": "https://a.example"}`, `unknown field "url"`},
 		{`"transport": {"protocol": "carrier_pigeon"}`, "loading transport: "},
 		{`"unheard_of": true`, `unknown field "unheard_of"`},
 		{`"art": {"unheard_of": true}`, `unknown field "unheard_of"`},
@@ -356,6 +368,9 @@ func checkInvalid(t *testing.T, config, want string) {
 	if n := statesInUse(); n != 0 {
 		t.Errorf("%d states are left", n)
 	}
+	if n := inUse(healths); n != 0 {
+		t.Errorf("%d shields are left", n)
+	}
 }
 
 func mustURL(t *testing.T, raw string) *url.URL {
@@ -377,7 +392,8 @@ func TestPlaceholders(t *testing.T) {
 		"allowed_origins": ["https://{env.VOYO_TEST_DOMAIN}"],
 		"allowed_upstreams": ["*.{file.`+name+`}"],
 		"origin": {"url": "http://www.{env.VOYO_TEST_DOMAIN}"},
-		"public_url": "https://edge.{env.VOYO_TEST_DOMAIN}"`))
+		"public_url": "https://edge.{env.VOYO_TEST_DOMAIN}",
+		"shield": {"urls": ["https://edge.{env.VOYO_TEST_DOMAIN}:8443/base"]}`))
 	if !h.origins.has("https://voyo.example") {
 		t.Error("the origin is not allowed")
 	}
@@ -393,6 +409,9 @@ func TestPlaceholders(t *testing.T) {
 
 		"http://www.voyo.example/":      true,
 		"http://www.voyo.example:8080/": false,
+
+		"https://edge.voyo.example:8443/other": true,
+		"https://edge.voyo.example/base":       false,
 	} {
 		if _, err := guard.Check(mustURL(t, raw)); errors.Is(err, resolver.ErrForbidden) == allowed {
 			t.Errorf("%s: %v", raw, err)

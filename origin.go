@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -119,13 +118,7 @@ func (g *gateway) String() string {
 }
 
 // hostPort is how the guard knows the origin.
-func (g *gateway) hostPort() string {
-	port := g.url.Port()
-	if port == "" {
-		port = defaultPort(g.url.Scheme)
-	}
-	return net.JoinHostPort(g.url.Hostname(), port)
-}
+func (g *gateway) hostPort() string { return hostPort(g.url) }
 
 // serveOrigin answers with what the origin has to say.
 func (h *Handler) serveOrigin(w http.ResponseWriter, r *http.Request) error {

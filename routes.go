@@ -31,11 +31,14 @@ type shape struct {
 // streamPath is where this edge says that streams are.
 const streamPath = "/cdn/stream/"
 
+// artPath is where other edges ask for covers.
+const artPath = "/cdn/art/"
+
 // shapes are all the forms there are. VOYO's players were written for three
 // servers, one after the other, hence the synonyms.
 var shapes = []shape{
 	{path: streamPath, endpoint: endpointStream, typ: "type", quality: "quality"},
-	{path: "/cdn/art/", endpoint: endpointArt, quality: "quality"},
+	{path: artPath, endpoint: endpointArt, quality: "quality"},
 	{path: "/proxy", endpoint: endpointStream, id: "v", typ: "type", quality: "quality"},
 	{path: "/thumbnail", endpoint: endpointArt, id: "id", quality: "quality"},
 	{path: "/audio/", endpoint: endpointStream, quality: "q"},

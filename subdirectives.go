@@ -15,7 +15,7 @@ import (
 // planned names the subdirectives of later versions. They are refused by name,
 // so that nobody takes an option for granted that does nothing yet.
 var planned = []string{
-	"shield", "fleet",
+	"fleet",
 }
 
 // repeatable names the subdirectives that may be there several times.

@@ -37,12 +37,15 @@ type upstream struct {
 	asset   resolver.Asset
 	came    time.Time // when the request did
 	cdnLoop string
-	source  atomic.Pointer[string] // the resolver that had it
+	source  atomic.Pointer[string] // the resolver that had it, or the other tier
 	timing  atomic.Pointer[timing] // of the last fetch
+	tiers   atomic.Pointer[string] // what the caches of the other tier did for that; nil if it was not asked
+	vain    atomic.Pointer[shield] // whose last answer had nothing of its body
+	peer    bool                   // another edge asks
 }
 
 func (h *Handler) upstream(r *http.Request, a resolver.Asset) *upstream {
-	return &upstream{h: h, asset: a, came: time.Now(), cdnLoop: cdnLoop(r.Header)}
+	return &upstream{h: h, asset: a, came: time.Now(), cdnLoop: cdnLoop(r.Header), peer: len(passedEdges(r.Header)) > 0}
 }
 
 // request returns what a cache needs to know to serve the asset. permit may be nil, and
@@ -55,9 +58,10 @@ func (u *upstream) request(permit func() error, signed *link) cache.Request {
 	annotate := func(status cache.Status, header http.Header) {
 		observeFirstByte(string(u.asset.Kind), u.came, status)
 		u.setTiming(header)
+		u.setTiers(header)
 		boundFreshness(header, policy.MaxAge, signed)
 	}
-	return cache.Request{Key: u.asset.Key(), Policy: policy, Fetch: u.fetch, Permit: permit, Annotate: annotate}
+	return cache.Request{Key: u.asset.Key(), Policy: policy, Fetch: u.fetch, Permit: permit, Peer: u.peer, Annotate: annotate}
 }
 
 // answeredBy returns the name of the resolver that the last fetch was answered
@@ -75,6 +79,10 @@ func (u *upstream) fetch(ctx context.Context, header http.Header) (*http.Respons
 	t := new(timing)
 	ctx = t.trace(ctx)
 	defer u.timing.Store(t)
+	u.tiers.Store(nil)
+	if resp, err := u.askShields(ctx, header); resp != nil || err != nil {
+		return resp, err
+	}
 	for i, a := range u.asset.Alternatives() {
 		if i == 1 {
 			header = header.Clone()
@@ -202,15 +210,22 @@ func (u *upstream) get(ctx context.Context, t resolver.Target, a resolver.Asset,
 	if err != nil {
 		return nil, err
 	}
-	ext := path.Ext(t.URL.Path)
-	if err := checkAnswer(resp, a, ext, own); err != nil {
+	if err := accept(resp, a, path.Ext(t.URL.Path), own); err != nil {
 		discard(resp)
 		return nil, err
 	}
+	return resp, nil
+}
+
+// accept checks that an answer is one to the request, whose header is given, for a file
+// with the extension, and strips it of all that is not for clients.
+func accept(resp *http.Response, a resolver.Asset, ext string, sent http.Header) error {
+	if err := checkAnswer(resp, a, ext, sent); err != nil {
+		return err
+	}
 	if a.Kind == resolver.Art && resp.StatusCode == http.StatusOK {
 		if err := sniffImage(resp); err != nil {
-			discard(resp)
-			return nil, err
+			return err
 		}
 	}
 	resp.Header = pick(resp.Header, responseFields)
@@ -219,7 +234,7 @@ func (u *upstream) get(ctx context.Context, t resolver.Target, a resolver.Asset,
 	}
 	// these hold what a client may not see, and are of no use from here on
 	resp.Request, resp.Trailer = nil, nil
-	return resp, nil
+	return nil
 }
 
 // newRequest makes the request for a target: with our own header, and what the

@@ -70,6 +70,10 @@ type Request struct {
 	// by what it has of the fields that Vary names.
 	Header http.Header
 
+	// Peer says that the client is another cache of this kind, where not Policy.Gateway:
+	// it is told for how long the object is fresh here, and its tags.
+	Peer bool
+
 	// Permit is called before the upstream is asked on behalf of this request, which its
 	// error refuses; what others have asked for is free. It must not block. May be nil.
 	Permit func() error

@@ -2,9 +2,7 @@ package cache
 
 import (
 	"net/http"
-	"strconv"
 	"sync"
-	"time"
 )
 
 // clientHeader is the header of an answer to a client. Other handlers may change values
@@ -38,7 +36,7 @@ func newClientHeader(upstream http.Header, policy *Policy) clientHeader {
 	}
 	if policy.MaxAge >= 0 {
 		delete(h.header, "Expires")
-		h.set("Cache-Control", "public, max-age="+strconv.FormatInt(int64(policy.MaxAge/time.Second), 10))
+		h.set("Cache-Control", "public, max-age="+seconds(policy.MaxAge))
 	}
 	return h
 }

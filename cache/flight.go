@@ -255,8 +255,8 @@ func (c *Cache) isAbout(a *answer, o *object) bool {
 // markMissing remembers that an object does not exist, if that is what err says.
 // The caller holds c.mu.
 func (c *Cache) markMissing(req Request, err error) {
-	if errors.Is(err, ErrNotFound) && req.Policy.NegativeTTL > 0 {
-		c.store.marks.Add(req.Key, mark{until: time.Now().Add(req.Policy.NegativeTTL), err: err})
+	if ttl := req.Policy.negativeTTL(err); errors.Is(err, ErrNotFound) && ttl > 0 {
+		c.store.marks.Add(req.Key, mark{until: time.Now().Add(ttl), err: err})
 	}
 }
 

@@ -40,6 +40,9 @@ func (t *transaction) forward(w http.ResponseWriter, r *http.Request) (Status, e
 		err = p.relay(a, head)
 	} else {
 		p.clientHeader = newClientHeader(a.Header, policy)
+		if t.req.Peer {
+			p.set("Cdn-Cache-Control", "no-store")
+		}
 		err = p.forward(a, head)
 	}
 	if err != nil {

@@ -27,8 +27,7 @@ func (p *Policy) freshness(status int, h http.Header, arrived time.Time) freshne
 		return freshness{}
 	}
 	f := freshness{lifetime: p.lifetime(status, d, targeted, h, arrived)}
-	// RFC 9111, section 4.2.4: s-maxage, too, says that it must be confirmed
-	if d.has("must-revalidate", "proxy-revalidate", "s-maxage") {
+	if d.has(mustRevalidate...) {
 		return f
 	}
 	// An answer that was never fresh is not one that has become stale: a gateway does
@@ -44,6 +43,10 @@ func (p *Policy) freshness(status int, h http.Header, arrived time.Time) freshne
 	}
 	return f
 }
+
+// mustRevalidate are the directives that rule out what is stale; s-maxage, too, says that
+// it must be confirmed (RFC 9111, section 4.2.4).
+var mustRevalidate = []string{"must-revalidate", "proxy-revalidate", "s-maxage"}
 
 // mustConfirm reports whether an answer must not be used without being confirmed. One
 // that is about some fields alone says that of them, and a gateway does not keep those;

@@ -1,12 +1,11 @@
 package cache
 
 import (
-	"strconv"
 	"time"
 )
 
-// name is the cache's in Cache-Status.
-const name = "voyo"
+// Name is the cache's in Cache-Status.
+const Name = "voyo"
 
 // outcome is how a request went, for Cache-Status and for the figures.
 type outcome struct {
@@ -51,9 +50,9 @@ func (o outcome) status() Status {
 // String returns the outcome as a member of Cache-Status (RFC 9211, section 2).
 func (o outcome) String() string {
 	if o.hit {
-		return name + "; hit; ttl=" + strconv.FormatInt(int64(o.ttl/time.Second), 10)
+		return Name + "; hit; ttl=" + seconds(o.ttl)
 	}
-	s := name + "; fwd="
+	s := Name + "; fwd="
 	switch {
 	case o.bypass:
 		s += "bypass"

@@ -18,8 +18,8 @@ import (
 )
 
 // Serve answers a GET or HEAD out of the cache, and brings into it what is
-// missing. On an error nothing has been written but Cache-Status, and the caller
-// is to answer; unless the error wraps ErrAborted.
+// missing. On an error nothing has been written but Cache-Status, and what another
+// cache is told, and the caller is to answer; unless the error wraps ErrAborted.
 func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) (Status, error) {
 	t := &transaction{c: c, req: req, headOnly: r.Method == http.MethodHead, sendfile: canSendfile(w, r)}
 	defer t.finish()
@@ -45,6 +45,7 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) (Stat
 	}
 	if err != nil && !errors.Is(err, ErrAborted) {
 		w.Header().Set("Cache-Status", t.outcome.String())
+		t.tellMissing(w.Header(), err)
 		return Failed, err
 	}
 	return t.outcome.status(), err
@@ -230,7 +231,8 @@ func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byt
 func (t *transaction) prepare(p *response, r *http.Request) (size int64, v verdict) {
 	t.c.mu.Lock()
 	o := t.obj
-	stored, age := o.header, o.currentAge(time.Now())
+	now := time.Now()
+	stored, age, stale := o.header, o.currentAge(now), o.staleFor(now)
 	size, p.status = o.size, o.status
 	t.c.mu.Unlock()
 
@@ -240,7 +242,10 @@ func (t *transaction) prepare(p *response, r *http.Request) (size int64, v verdi
 	p.clientHeader = newClientHeader(stored, t.req.Policy)
 	// It says that the upstream was not asked for this request (RFC 9111, section 5.1).
 	if t.stored || stored.Get("Age") != "" {
-		p.set("Age", strconv.FormatInt(int64(age/time.Second), 10))
+		p.set("Age", seconds(age))
+	}
+	if t.req.Peer {
+		p.tellPeer(t.req.Policy, stored, age, stale)
 	}
 	if p.status == http.StatusOK { // RFC 9110, section 13.2.1
 		v = precondition(r, stored)

@@ -26,8 +26,9 @@ func chart(w io.Writer, of []record) {
 			height += k.draw(&body, rows, height)
 		}
 	}
-	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" font-family="sans-serif" font-size="11">`+"\n", chartWidth, height+8)
-	fmt.Fprintf(w, `<rect width="100%%" height="100%%" fill="#fff"/>`+"\n%s</svg>\n", &body)
+	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" font-family="sans-serif" font-size="11">`,
+		chartWidth, height+8)
+	fmt.Fprintf(w, "\n"+`<rect width="100%%" height="100%%" fill="#fff"/>`+"\n%s</svg>\n", &body)
 }
 
 // draw draws a workload from top on, and returns how high that is.

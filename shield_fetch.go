@@ -1,0 +1,273 @@
+package voyo
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dunglas/httpsfv"
+	"go.uber.org/zap"
+
+	"github.com/voyo-music/caddy-voyo/cache"
+)
+
+const (
+	// maxShieldTries is how many shields are asked at the most for one fetch. If two
+	// have not got it, it is where they would look for it as well.
+	maxShieldTries = 2
+
+	// shieldPatience is how long the answer of a shield may take to begin. Two of them
+	// leave the resolvers more than half of the time that a fetch has.
+	shieldPatience = 5 * time.Second
+
+	// trialPatience is the same for a shield that has failed before, for which somebody
+	// waits who would not have to.
+	trialPatience = 2 * time.Second
+)
+
+// Why a shield's answer is of no use although nothing is wrong with the shield, nor with
+// what it would ask.
+var (
+	errShieldLoop   = errors.New("the request has been there before")
+	errShieldBehind = errors.New("the shield has another version")
+)
+
+// askShields asks the other tier for the asset, or the next best one that there is. There
+// is neither an answer nor an error if the resolvers are to be asked. The error is one of
+// cache.ErrNotFound, or that of ctx.
+func (u *upstream) askShields(ctx context.Context, header http.Header) (*http.Response, error) {
+	if u.h.shields == nil {
+		return nil, nil
+	}
+	t := u.h.shields.turn(u.asset.ID)
+	var last error
+	for tries := 0; tries < maxShieldTries; {
+		s, err := t.next()
+		u.h.reportPanic(err)
+		now := time.Now()
+		if s == nil || s.health.isSelf(now) {
+			break
+		}
+		ok, trial := s != u.vain.Load(), false
+		if ok {
+			ok, trial = s.health.admit(now)
+		}
+		if !ok {
+			continue
+		}
+		tries++
+		resp, err := u.askShield(ctx, s, trial, header)
+		if err == nil || errors.Is(err, cache.ErrNotFound) {
+			u.h.state.pulses.succeeded(shieldSource)
+			u.source.Store(&sourceShield)
+			return resp, err
+		}
+		if ctx.Err() != nil {
+			if err = context.Cause(ctx); !isTimeout(err) {
+				return nil, err // nobody waits any more, which is nobody's fault
+			}
+			return nil, failureOf(err)
+		}
+		if last = err; errors.Is(err, errShieldLoop) {
+			break // the owner is this node, or whoever has asked it
+		}
+	}
+	if f, ok := errors.AsType[failure](last); ok && f.counts() {
+		u.h.state.pulses.failed(shieldSource, f.reason)
+	}
+	return nil, nil
+}
+
+var sourceShield = shieldSource
+
+// askShield asks one shield, and notes how it is.
+func (u *upstream) askShield(ctx context.Context, s *shield, trial bool, header http.Header) (*http.Response, error) {
+	asked := time.Now()
+	resp, err := u.getShield(ctx, s, trial, header)
+	now := time.Now()
+	switch f, ok := errors.AsType[failure](err); {
+	case err != nil && ctx.Err() != nil:
+		s.health.undecided(trial)
+	case ok && f.isShields():
+		if s.health.failed(now, asked, f.reason, trial) {
+			u.h.logger.Warn("shield is left out", zap.Int("position", s.position), zap.Stringer("reason", f))
+		}
+	default:
+		if s.health.succeeded(now) {
+			u.h.logger.Info("shield is back", zap.Int("position", s.position))
+		}
+		if errors.Is(err, errShieldLoop) && u.cdnLoop == loopEntry {
+			s.health.setSelf(now) // nobody else has passed it on
+		}
+	}
+	if err != nil {
+		u.h.logger.Debug("shield had no answer",
+			zap.String("id", u.asset.ID.VOYO()),
+			zap.String("kind", string(u.asset.Kind)),
+			zap.Int("position", s.position),
+			zap.Error(err))
+	}
+	return resp, err
+}
+
+// isShields reports whether a failure is that of the shield itself, and not of what it
+// has asked. A status of 502 or 504 is not, nor is a refusal.
+func (f failure) isShields() bool {
+	switch {
+	case f.reason == reasonBadAnswer:
+		return false
+	case f.reason != reasonStatus:
+		return true
+	default:
+		return f.status == http.StatusInternalServerError || f.status == http.StatusServiceUnavailable
+	}
+}
+
+// getShield asks one shield. What it returns has been checked and stripped as that of
+// another upstream; what the shield's cache did is noted for the client.
+func (u *upstream) getShield(ctx context.Context, s *shield, trial bool, header http.Header) (*http.Response, error) {
+	own := upstreamHeader(u.asset, header, u.cdnLoop)
+	resp, err := u.sendShield(ctx, s, trial, own)
+	var tiers string
+	if err == nil {
+		if tiers, err = u.acceptShield(resp, own); err != nil {
+			discard(resp)
+		}
+	}
+	if errors.Is(err, errShieldLoop) || errors.Is(err, errShieldBehind) || errors.Is(err, cache.ErrNotFound) {
+		upstreamRequestsTotal.WithLabelValues(string(u.asset.Kind), shieldSource).Inc()
+		return nil, err
+	}
+	if err != nil {
+		err = failureOf(err)
+	}
+	countFetch(ctx, string(u.asset.Kind), shieldSource, resp, err)
+	if err != nil {
+		return nil, err
+	}
+	u.tiers.Store(&tiers)
+	return resp, nil
+}
+
+// sendShield sends a shield the request. The answer must begin in time; its body has all
+// the time that there is.
+func (u *upstream) sendShield(ctx context.Context, s *shield, trial bool, own http.Header) (*http.Response, error) {
+	patience := shieldPatience
+	if trial {
+		patience = trialPatience
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	late := time.AfterFunc(patience, func() { cancel(context.DeadlineExceeded) })
+	target := s.target(u.asset, u.h.linkKeys)
+	r := &http.Request{Method: http.MethodGet, URL: target, Host: target.Host, Header: own}
+	resp, err := u.h.client.RoundTrip(r.WithContext(ctx)) //nolint:bodyclose // shieldBody does
+	if !late.Stop() && err == nil {
+		_ = resp.Body.Close()
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		cancel(nil)
+		return nil, err
+	}
+	resp.Body = &shieldBody{ReadCloser: resp.Body, cancel: cancel, vain: func() { u.vain.Store(s) }}
+	return resp, nil
+}
+
+// acceptShield checks a shield's answer to a request with the header given, and returns
+// what the caches on the way say that they did.
+//
+// Only what an edge's cache has answered counts, be it that there is no such track: at a
+// URL with a mistake in it there may be another server.
+func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers string, err error) {
+	tiers, edge := tiersOf(resp.Header)
+	switch resp.StatusCode {
+	case http.StatusUnavailableForLegalReasons:
+		return "", errTakenDown
+	case http.StatusLoopDetected:
+		return "", errShieldLoop
+	case http.StatusNotFound:
+		if edge {
+			return "", cache.Missing{For: toldFor(resp.Header)}
+		}
+		return "", errBadAnswer
+	case http.StatusForbidden, http.StatusGone: // a link's signature or time, and not the track
+		return "", failure{reason: reasonStatus, status: resp.StatusCode}
+	}
+	if err := accept(resp, u.asset, "", own); err != nil {
+		return "", err
+	}
+	switch ifRange := own.Get("If-Range"); {
+	case !edge:
+		return "", errBadAnswer
+	case ifRange != "" && hasContent(resp) && resp.Header.Get("Etag") != ifRange:
+		// Which of the two is the newer one is for the track's origin to say.
+		return "", errShieldBehind
+	}
+	resp.Header.Del("Vary") // on what clients send, who are asked for nothing here
+	return tiers, nil
+}
+
+// toldFor returns how long a shield will remember that there is no such track.
+func toldFor(header http.Header) time.Duration {
+	seconds, _ := strconv.ParseInt(strings.TrimPrefix(header.Get("Cdn-Cache-Control"), "max-age="), 10, 32)
+	return time.Duration(seconds) * time.Second
+}
+
+// tiersOf returns the members of a Cache-Status field (RFC 9211), as far as they can
+// be read, and whether one of them is an edge's.
+func tiersOf(header http.Header) (members string, edge bool) {
+	list, err := httpsfv.UnmarshalList(header["Cache-Status"])
+	if err != nil || len(list) > maxEdges {
+		return "", false
+	}
+	for _, m := range list {
+		item, ok := m.(httpsfv.Item)
+		if name, isToken := item.Value.(httpsfv.Token); ok && isToken && name == cache.Name {
+			edge = true
+		}
+	}
+	members, err = httpsfv.Marshal(list)
+	return members, err == nil && edge
+}
+
+// setTiers puts what the other tier's caches did before what this one did, if this
+// request's own fetch has asked them (RFC 9211, section 2).
+func (u *upstream) setTiers(header http.Header) {
+	tiers, own := u.tiers.Load(), header["Cache-Status"]
+	if tiers != nil && len(own) > 0 {
+		header["Cache-Status"] = append([]string{*tiers + ", " + own[0]}, own[1:]...)
+	}
+}
+
+// shieldBody is the body of a shield's answer.
+type shieldBody struct {
+	io.ReadCloser
+
+	cancel context.CancelCauseFunc // of the request
+	vain   func()                  // is called when not even its first byte can be had
+	begun  bool
+}
+
+// Read implements io.Reader.
+func (b *shieldBody) Read(p []byte) (n int, err error) {
+	n, err = b.ReadCloser.Read(p)
+	b.begun = b.begun || n > 0
+	if err != nil && err != io.EOF && !b.begun {
+		b.vain()
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (b *shieldBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.cancel(nil)
+	return err
+}
