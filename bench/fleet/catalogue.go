@@ -1,6 +1,6 @@
 package main
 
-import "math/rand/v2"
+import "math"
 
 // variants is how many objects a track has: one for each bitrate.
 const variants = 2
@@ -27,11 +27,15 @@ func newCatalogue(slice int64, sizes []int64) *catalogue {
 	return c
 }
 
-// someSizes returns the sizes of n objects, evenly spread from least to most.
-func someSizes(rng *rand.Rand, n int, least, most int64) []int64 {
+// evenSizes returns the sizes of n objects, from least to most. Those of any tracks that
+// follow each other are spread evenly, so that it is not by chance how large the popular ones
+// are: a few of them have most of the plays.
+func evenSizes(n int, least, most int64) []int64 {
+	steps := [variants]float64{math.Phi - 1, math.Sqrt2 - 1} // multiples of such numbers are spread so
 	sizes := make([]int64, n)
 	for i := range sizes {
-		sizes[i] = least + rng.Int64N(most-least+1)
+		_, at := math.Modf(float64(i/variants+1) * steps[i%variants])
+		sizes[i] = least + int64(at*float64(most-least))
 	}
 	return sizes
 }

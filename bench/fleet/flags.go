@@ -4,6 +4,7 @@ import (
 	"flag"
 	"math"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -21,7 +22,8 @@ type options struct {
 	only           []string // studies; none: all
 	plots          string   // a directory
 	cost           cost
-	own            machine // the operator's
+	own            machine         // the operator's
+	nothing        func() []minute // what comes of no event
 }
 
 func parse() options {
@@ -56,7 +58,7 @@ func parse() options {
 	bytesVar(&o.Shield.memory, "shield-memory", "memory of a shield, for streams")
 	flag.IntVar(&o.plays, "plays", 150_000, "plays that are counted for each row of a table")
 	flag.StringVar(&o.plots, "plots", "docs", "directory for the plots")
-	only := flag.String("only", "", "of disk, shield, nodes, loss and purge, with commas; all, unless given")
+	only := flag.String("only", "", "of disk, shield, mesh, nodes, loss and purge, with commas; all, unless given")
 	flag.DurationVar(&o.cost.request, "cpu-request", 80*time.Microsecond, "of a core, for a request")
 	flag.DurationVar(&o.cost.gib, "cpu-gib", 355*time.Millisecond, "of a core, for a GiB that is sent or fetched")
 	flag.IntVar(&o.own.cores, "cores", 8, "cores of a node")
@@ -66,6 +68,7 @@ func parse() options {
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
 	}
+	o.nothing = sync.OnceValue(func() []minute { return o.watched(event{})[0] })
 	return o
 }
 

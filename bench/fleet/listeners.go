@@ -36,7 +36,10 @@ type listeners struct {
 // newListeners returns listeners of a catalogue, each track of which stands for scale ones.
 func newListeners(h habits, c *catalogue, scale int, rng *rand.Rand) *listeners {
 	tracks := len(c.sizes) / variants
-	l := &listeners{habits: h, rng: rng, c: c, tastes: sim.Zipf(tracks, h.Zipf, scale), rank: rng.Perm(tracks)}
+	l := &listeners{habits: h, rng: rng, c: c, tastes: sim.Zipf(tracks, h.Zipf, scale), rank: make([]int, tracks)}
+	for i := range l.rank {
+		l.rank[i] = i
+	}
 	mean := float64(c.bytes()) / float64(len(c.sizes))
 	skipped := min(20*h.Bitrate/mean, 1)
 	rest := (h.Listened - h.Skip*skipped) / (1 - h.Skip) // of whom half of the track is heard, or all

@@ -40,6 +40,11 @@ func (o options) report() error {
 			fmt.Fprint(out, "\n## With and without a shield\n\n")
 			return []plot.Panel{o.shield(out)}
 		}},
+		{"mesh", func() []plot.Panel {
+			fmt.Fprint(out, "\n### Edges that are each other's shields\n\n")
+			o.mesh(out)
+			return nil
+		}},
 		{"nodes", func() []plot.Panel {
 			fmt.Fprint(out, "\n## How many nodes\n\n")
 			o.nodes(out)

@@ -67,12 +67,45 @@ func TestRealEdges(t *testing.T) {
 	compare(t, r, l, edges, nil)
 }
 
+// TestRealTiers has shields between the edges and the origin.
+func TestRealTiers(t *testing.T) {
+	r := newRegion(toy(), 3)
+	l := newLab(t, r)
+	var edges, shields []*realNode
+	var urls []string
+	for range 2 {
+		s := l.start(t, r.Shield, "")
+		shields, urls = append(shields, s), append(urls, s.url)
+	}
+	r.addTier(2, r.Shield).order = rendezvous(urls, r.Tracks, func(track int) string { return trackPath(trackID(track)) })
+	for range r.edges {
+		edges = append(edges, l.start(t, r.Edge, "shield "+strings.Join(urls, " ")))
+	}
+	compare(t, r, l, edges, shields)
+	var sent int64
+	for _, s := range shields {
+		sent += s.rest(t)
+	}
+	simulated := r.atEdges()
+	got, want := ratio(sent, simulated.asked), ratio(simulated.fetched, simulated.asked)
+	t.Logf("bytes between the tiers, of those sent: %.4f, simulated %.4f", got, want)
+	if math.Abs(got-want) > tolerance {
+		t.Errorf("bytes between the tiers, of those sent: %.4f, simulated %.4f", got, want)
+	}
+	for i, s := range r.tiers[0].shields {
+		if s.requests == 0 {
+			t.Errorf("shield %d is asked for nothing", i)
+		}
+	}
+}
+
 // compare runs a trace through the region and through real nodes, and compares.
 func compare(t *testing.T, r *region, l *lab, edges, shields []*realNode) {
 	t.Helper()
 	trace := r.errands(3000)
 	var real tally
 	for _, e := range trace {
+		before := r.edges[e.edge].fetches
 		r.edges[e.edge].request(e.object, e.part)
 		real.requests++
 		real.asked += e.part.to - e.part.from
@@ -80,6 +113,9 @@ func compare(t *testing.T, r *region, l *lab, edges, shields []*realNode) {
 			real.hits++
 		}
 		edges[e.edge].rest(t)
+		if r.edges[e.edge].fetches == before {
+			continue // the shields have nothing to do
+		}
 		for _, s := range shields {
 			s.rest(t)
 		}
@@ -224,7 +260,8 @@ func (n *realNode) get(t *testing.T, e errand) bool {
 }
 
 // rest waits until a node asks for nothing more: it reads ahead when its clients have gone.
-func (n *realNode) rest(t *testing.T) {
+// It returns how many bytes it has sent.
+func (n *realNode) rest(t *testing.T) (sent int64) {
 	t.Helper()
 	for {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/voyo/status", nil)
@@ -238,7 +275,8 @@ func (n *realNode) rest(t *testing.T) {
 		var status struct {
 			Caches struct {
 				Stream struct {
-					Fills int `json:"fills"`
+					Fills int   `json:"fills"`
+					Sent  int64 `json:"sent"`
 				} `json:"stream"`
 			} `json:"caches"`
 		}
@@ -248,7 +286,7 @@ func (n *realNode) rest(t *testing.T) {
 			t.Fatal(err)
 		}
 		if status.Caches.Stream.Fills == 0 {
-			return
+			return status.Caches.Stream.Sent
 		}
 	}
 }

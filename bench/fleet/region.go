@@ -1,9 +1,10 @@
 package main
 
 import (
-	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
+
+	"github.com/voyo-music/caddy-voyo/resolver"
 )
 
 // region is the edges of a world. Besides each other there may be several tiers of shields
@@ -20,18 +21,13 @@ type region struct {
 	tiers     []*tier
 	gone      map[int]bool // objects that were taken down
 	refused   int64        // plays of these
-	seconds   float64      // that have passed
+	sent      int64        // bytes to listeners
 }
 
 // newRegion returns a region of some edges, whose caches are empty.
 func newRegion(w world, edges int) *region {
 	rng := rand.New(rand.NewPCG(w.Seed, 1)) //nolint:gosec // a region must be the same each time
-	c := newCatalogue(w.Slice, someSizes(rng, max(w.Tracks/w.Scale, 1)*variants, w.Smallest, w.Largest))
-	return assemble(w, edges, c, rng)
-}
-
-// assemble returns a region with a catalogue.
-func assemble(w world, edges int, c *catalogue, rng *rand.Rand) *region {
+	c := newCatalogue(w.Slice, evenSizes(max(w.Tracks/w.Scale, 1)*variants, w.Smallest, w.Largest))
 	r := &region{
 		world: w, c: c, rng: rng, listeners: newListeners(w.Habits, c, w.Scale, rng),
 		lost: make([]bool, edges), gone: make(map[int]bool),
@@ -60,13 +56,28 @@ func (r *region) addTier(n int, l limits) *tier {
 	return t
 }
 
-// trackID returns a source ID for a track.
-func trackID(track int) string { return fmt.Sprintf("fleet%06d", track) }
+// mesh makes the edges shields of each other, each of its share of the tracks, and returns
+// them as a tier.
+func (r *region) mesh() *tier {
+	t := r.addTier(len(r.edges), limits{})
+	t.shields, t.lost = r.edges, r.lost
+	for i, n := range r.edges {
+		n.fetch = func(object int, part span) {
+			if t.owner(object) == i { // it asks itself, which it finds out at once
+				t.fetch(object, part)
+				return
+			}
+			t.ask(object, part)
+		}
+	}
+	return t
+}
+
+// trackID returns an ID for a track.
+func trackID(track int) resolver.ID { return resolver.ID(fmt.Sprintf("fleet%06d", track)) }
 
 // trackPath is what an edge's policy selects the shield by, that has a track.
-func trackPath(id string) string {
-	return "/cdn/stream/vyo_" + base64.RawURLEncoding.EncodeToString([]byte(id))
-}
+func trackPath(id resolver.ID) string { return "/cdn/stream/" + id.VOYO() }
 
 // playsPerSecond returns how many plays begin in a second, as simulated.
 func (r *region) playsPerSecond() float64 {
@@ -84,7 +95,6 @@ func (r *region) run(plays int) {
 		}
 		r.play()
 	}
-	r.seconds += float64(plays) / rate
 }
 
 // runFor lets the plays of some seconds take place.
@@ -102,6 +112,7 @@ func (r *region) play() {
 			edge = r.someEdge()
 		}
 		before := edge.hits
+		r.sent += part.to - part.from
 		edge.request(object, part)
 		if i == 0 {
 			edge.plays++
@@ -121,10 +132,8 @@ func (r *region) someEdge() *node {
 }
 
 // atEdges returns what all edges have done so far.
-func (r *region) atEdges() tally { return sum(r.edges) }
-
-func sum(nodes []*node) (t tally) {
-	for _, n := range nodes {
+func (r *region) atEdges() (t tally) {
+	for _, n := range r.edges {
 		t.add(n.tally)
 	}
 	return t

@@ -14,6 +14,9 @@ func (r *region) settle() {
 		n.fill(r.lastReads(len(r.edges), nil))
 	}
 	for _, t := range r.tiers {
+		if len(t.shields) > 0 && t.shields[0] == r.edges[0] {
+			continue // they are the edges
+		}
 		for i, n := range t.shields {
 			n.fill(r.lastReads(1, func(object int) bool { return int(t.order[object/variants][0]) == i }))
 		}

@@ -19,13 +19,21 @@ type tier struct {
 
 // ask asks for a part of an object.
 func (t *tier) ask(object int, part span) {
-	for _, i := range t.order[object/variants] {
-		if !t.lost[i] {
-			t.shields[i].request(object, part)
-			return
-		}
+	if i := t.owner(object); i >= 0 {
+		t.shields[i].request(object, part)
+		return
 	}
 	t.fetch(object, part)
+}
+
+// owner returns the shield that is asked for an object; -1 if none is well.
+func (t *tier) owner(object int) int {
+	for _, i := range t.order[object/variants] {
+		if !t.lost[i] {
+			return int(i)
+		}
+	}
+	return -1
 }
 
 // fetch asks the origin, and is the shields' source.

@@ -15,20 +15,21 @@ const (
 	byNumber // likewise, but who has a track follows from its number modulo that of the shields
 )
 
-// watched returns what came of some events, and first of none.
-func (o options) watched(events []event) [][]minute {
-	all := make([][]minute, 1+len(events))
+// watched returns what came of some events.
+func (o options) watched(events ...event) [][]minute {
+	all := make([][]minute, len(events))
 	var work []func()
-	for i := range all {
-		var e event
-		if i > 0 {
-			e = events[i-1]
-		}
+	for i, e := range events {
 		work = append(work, func() {
 			r := newRegion(o.world, o.edges)
-			r.addTier(0, o.Shield)
-			r.addTier(o.shields, o.Shield)
-			t := r.addTier(o.shields, o.Shield)
+			for range byNumber + 1 {
+				n := o.shields
+				if len(r.tiers) == unshielded {
+					n = 0
+				}
+				r.addTier(n, o.Shield)
+			}
+			t := r.tiers[byNumber]
 			t.order = byModulo(t.lost, len(t.order))
 			all[i] = r.watch(e)
 		})
@@ -115,21 +116,21 @@ func (o options) loss(w io.Writer) []plot.Panel {
 			r.edges[0].purge(r.c.all())
 		}},
 	}
-	all := o.watched(events)
+	nothing, all := o.nothing(), o.watched(events...)
 	fmt.Fprintf(w, "%s, %s of %s. Without a loss the origin is asked for %.2f Gbit/s.\n\n",
-		count(o.edges, "edge"), count(o.shields, "shield"), gigabytes(o.Shield.disk), o.bill(all[0], all[0]).before[shielded])
+		count(o.edges, "edge"), count(o.shields, "shield"), gigabytes(o.Shield.disk), o.bill(nothing, nothing).before[shielded])
 	fmt.Fprintf(w, "| lost for %d minutes | edges keep less, worst minute | edges fetch more | origin sends more | worst minute | half of that after | by modulo it sends more | worst minute |\n|%s\n", away, dashes(8))
 	for i, e := range events {
-		b := o.bill(all[0], all[1+i])
+		b := o.bill(nothing, all[i])
 		fmt.Fprintf(w, "| %s | %.1f points | %.0f GB | %.0f GB | %.1f Gbit/s | %d min | %.0f GB | %.1f Gbit/s |\n", e.name, 100*b.worst,
 			b.edges, b.fetched[shielded], b.peak[shielded], b.half[shielded], b.fetched[byNumber], b.peak[byNumber])
 	}
 	return []plot.Panel{
 		o.overTime("the origin is asked for, when a shield is lost and comes back, in Gbit/s", []plot.Line{
-			{Name: "rendezvous", Points: o.asked(all[1], shielded)}, {Name: "modulo", Points: o.asked(all[1], byNumber)},
+			{Name: "rendezvous", Points: o.asked(all[0], shielded)}, {Name: "modulo", Points: o.asked(all[0], byNumber)},
 		}),
 		o.overTime("the origin is asked for, when an edge is lost and comes back empty, in Gbit/s", []plot.Line{
-			{Name: "with shields", Points: o.asked(all[4], shielded)}, {Name: "without", Points: o.asked(all[4], unshielded)},
+			{Name: "with shields", Points: o.asked(all[3], shielded)}, {Name: "without", Points: o.asked(all[3], unshielded)},
 		}),
 	}
 }
@@ -145,13 +146,13 @@ func (o options) purges(w io.Writer) []plot.Panel {
 		{name: "everything at one edge", begin: func(r *region) { r.edges[0].purge(r.c.all()) }},
 		{name: "everything", begin: func(r *region) { r.purge(r.c.all()) }},
 	}
-	all := o.watched(events)
-	b := o.bill(all[0], all[0])
+	nothing, all := o.nothing(), o.watched(events...)
+	b := o.bill(nothing, nothing)
 	fmt.Fprintf(w, "%s. Without a purge the origin is asked for %.1f Gbit/s, and for %.2f with %s of %s.\n\n",
 		count(o.edges, "edge"), b.before[unshielded], b.before[shielded], count(o.shields, "shield"), gigabytes(o.Shield.disk))
 	fmt.Fprintf(w, "| purged | edges keep less, worst minute | by more than a point for | edges fetch more | origin sends more, with shields | worst minute | half of that after | without | worst minute |\n|%s\n", dashes(9))
 	for i, e := range events {
-		b := o.bill(all[0], all[1+i])
+		b := o.bill(nothing, all[i])
 		minutes := fmt.Sprintf("%d min", b.minutes)
 		if b.minutes == timeline-ahead {
 			minutes = fmt.Sprintf("over %d min", b.minutes)

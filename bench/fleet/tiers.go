@@ -11,7 +11,7 @@ import (
 var kinds = []struct {
 	shields int
 	disk    int64
-}{{0, 0}, {1, 200e9}, {1, 500e9}, {1, 1000e9}, {2, 200e9}, {2, 500e9}, {4, 200e9}, {4, 500e9}, {8, 100e9}, {8, 200e9}}
+}{{0, 0}, {1, 200e9}, {1, 500e9}, {1, 1000e9}, {2, 200e9}, {2, 500e9}, {4, 200e9}, {4, 500e9}, {8, 200e9}}
 
 // fleets are the numbers of edges that are compared.
 var fleets = []int{1, 4, 16, 64}
@@ -70,6 +70,43 @@ func (o options) shield(w io.Writer) plot.Panel {
 		p.Ticks = append(p.Ticks, plot.Tick{X: along(fleets, i), Text: count(n, "edge")})
 	}
 	return p
+}
+
+// mesh prints how much is asked of the origin where the edges are each other's shields.
+func (o options) mesh(w io.Writer) {
+	sizes := []int64{50e9, 100e9, 200e9, 500e9}
+	shares := make([][]float64, len(sizes))
+	var work []func()
+	for i, disk := range sizes {
+		shares[i] = make([]float64, len(fleets))
+		for j, n := range fleets {
+			work = append(work, func() {
+				w := o.world
+				w.Edge.disk = disk
+				r := newRegion(w, n)
+				t := r.mesh()
+				r.settle()
+				plays := max(o.plays, 10_000*n)
+				r.run(plays)
+				origin, sent := t.origin.asked, r.sent
+				r.run(plays / 2)
+				shares[i][j] = ratio(t.origin.asked-origin, r.sent-sent)
+			})
+		}
+	}
+	parallel(work)
+	fmt.Fprint(w, "| disk of each |")
+	for _, n := range fleets {
+		fmt.Fprintf(w, " %s |", count(n, "edge"))
+	}
+	fmt.Fprintf(w, "\n|%s\n", dashes(1+len(fleets)))
+	for i, disk := range sizes {
+		fmt.Fprintf(w, "| %s |", gigabytes(disk))
+		for _, share := range shares[i] {
+			fmt.Fprintf(w, " %s |", percent(share))
+		}
+		fmt.Fprintln(w)
+	}
 }
 
 func kindName(n int, disk int64) string {
