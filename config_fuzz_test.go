@@ -27,6 +27,9 @@ func checkProvision(t *testing.T, config string) {
 	if n := storesInUse(); n != 0 {
 		t.Errorf("%s opens %d disks", config, n)
 	}
+	if n := inUse(healths); n != 0 {
+		t.Errorf("%s leaves %d shields", config, n)
+	}
 	if left, err := os.ReadDir("."); err != nil || len(left) > 0 {
 		t.Errorf("%s makes %v, %v", config, left, err)
 	}
@@ -57,6 +60,7 @@ func FuzzConfig(f *testing.F) {
 		`"stream": {"slice": 65536, "read_ahead": 0, "disk": {"dir": "{env.HOME}/x", "size": 4294967296}}, "origin": {"url": "http://a.example", "ttl": "1m"}`,
 		`"rate_limit": {"requests": {"count": 60, "window": "1m"}}, "allowed_upstreams": ["*.a.example", "10.0.0.0/8"]`,
 		`"transport": {"protocol": "http", "max_conns_per_host": -1, "versions": ["1.1", "2", "h2c"], "resolver": {"addresses": ["127.0.0.1"]}}`,
+		`"shield": {"urls": ["https://a.example/b", "http://{env.HOME}"], "policy": {"policy": "cookie", "fallback": {"policy": "first"}}}`,
 		`"transport": {"protocol": "fastcgi"}`, `"allowed_upstreams": ["{system.hostname}"]`, `"unknown": null`,
 	} {
 		f.Add(withResolver(settings))

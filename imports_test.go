@@ -23,6 +23,7 @@ func TestImportsGoOneWay(t *testing.T) {
 		{"/resolver/api", []string{module + "/cache"}},
 		{"/resolver/s3", []string{module + "/cache"}},
 		{"/internal/byterange", []string{module + "/", "github.com/", "go.uber.org/", "golang.org/"}},
+		{"/internal/fleet", append(frameworks, module+"/cache", module+"/resolver")},
 		{"/internal/contain", []string{module + "/", "github.com/", "go.uber.org/", "golang.org/"}},
 	}
 	for _, room := range rooms {

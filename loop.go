@@ -34,7 +34,7 @@ func isLoop(header http.Header) bool {
 // passedEdges returns the entries in CDN-Loop that edges made.
 func passedEdges(header http.Header) []string {
 	var edges []string
-	for _, line := range header.Values("Cdn-Loop") {
+	for _, line := range header["Cdn-Loop"] {
 		for entry := range strings.SplitSeq(line, ",") {
 			if entry = strings.TrimSpace(entry); edgeInfo.MatchString(entry) {
 				edges = append(edges, entry)

@@ -114,13 +114,14 @@ var (
 	evictions     = newDesc("evictions_total", "Slices, and things as a whole, that made room for others.", "kind", "tier")
 	diskWrites    = newDesc("disk_writes_total", "Slices that were to be written to disk.", "kind", "result")
 	disksFailed   = newDesc("disks_failed", "Disks that nothing is written to at present, because they fail.", "kind")
+	shieldsFailed = newDesc("shields_failed", "Shields that are left out at present, because they have failed.")
 	prefetches    = newDesc("prefetches_total", "Requests to get ready for a track.")
 	panics        = newDesc("panics_total", "Panics in the background that were contained.")
 )
 
 var descs = []*prometheus.Desc{
 	activeStreams, fills, waiting, clientBytes, entries, entriesLimit, keptBytes, keptLimit, evictions,
-	diskWrites, disksFailed, prefetches, panics,
+	diskWrites, disksFailed, shieldsFailed, prefetches, panics,
 }
 
 func newDesc(name, help string, labels ...string) *prometheus.Desc {
@@ -182,6 +183,7 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	count(ch, clientBytes, passedBytes.Load(), kindPage, originSource)
 	gauge(ch, activeStreams, all.activeStreams)
+	gauge(ch, shieldsFailed, failedShields())
 	count(ch, prefetches, all.prefetches)
 	count(ch, panics, all.panics)
 }

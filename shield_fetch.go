@@ -86,12 +86,12 @@ var sourceShield = shieldSource
 
 // askShield asks one shield, and notes how it is.
 func (u *upstream) askShield(ctx context.Context, s *shield, trial bool, header http.Header) (*http.Response, error) {
+	defer s.health.undecided(trial) // if nobody waits for it any more, or the transport panics
 	asked := time.Now()
 	resp, err := u.getShield(ctx, s, trial, header)
 	now := time.Now()
 	switch f, ok := errors.AsType[failure](err); {
 	case err != nil && ctx.Err() != nil:
-		s.health.undecided(trial)
 	case ok && f.isShields():
 		if s.health.failed(now, asked, f.reason, trial) {
 			u.h.logger.Warn("shield is left out", zap.Int("position", s.position), zap.Stringer("reason", f))
@@ -164,7 +164,7 @@ func (u *upstream) sendShield(ctx context.Context, s *shield, trial bool, own ht
 	late := time.AfterFunc(patience, func() { cancel(context.DeadlineExceeded) })
 	target := s.target(u.asset, u.h.linkKeys)
 	r := &http.Request{Method: http.MethodGet, URL: target, Host: target.Host, Header: own}
-	resp, err := u.h.client.RoundTrip(r.WithContext(ctx)) //nolint:bodyclose // shieldBody does
+	resp, err := u.h.client.RoundTrip(r.WithContext(ctx))
 	if !late.Stop() && err == nil {
 		_ = resp.Body.Close()
 		err = context.DeadlineExceeded
@@ -194,7 +194,7 @@ func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers str
 		return "", errShieldLoop
 	case http.StatusNotFound:
 		if edge {
-			return "", cache.Missing{For: toldFor(resp.Header)}
+			return "", cache.MissingError{For: toldFor(resp.Header)}
 		}
 		return "", errBadAnswer
 	case http.StatusForbidden, http.StatusGone: // a link's signature or time, and not the track

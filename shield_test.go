@@ -192,7 +192,7 @@ func TestShieldRequest(t *testing.T) {
 		giveShields(t, h, f.URL+"/base/")
 		client := http.Header{"Cookie": {"secret"}, "Range": {"bytes=1-1"}, "X-Forwarded-For": {"192.0.2.1"}, "Cdn-Loop": {"other"}}
 		up := h.upstream(newTestRequest("GET", "/cdn/stream/"+testID+"?quality=x", client), c.asset)
-		if _, err := up.fetch(t.Context(), http.Header{"Range": {"bytes=0-9"}}); !errors.Is(err, cache.ErrNotFound) { //nolint:bodyclose // there is none
+		if _, err := up.fetch(t.Context(), http.Header{"Range": {"bytes=0-9"}}); !errors.Is(err, cache.ErrNotFound) {
 			t.Fatal(err)
 		}
 		r := f.asked()[0]
@@ -288,7 +288,7 @@ func TestShieldClientLeaves(t *testing.T) {
 			<-came
 			cancel()
 		}()
-		if _, err := h.upstream(newTestRequest("GET", "/", nil), testAsset).fetch(ctx, nil); !errors.Is(err, context.Canceled) { //nolint:bodyclose // there is none
+		if _, err := h.upstream(newTestRequest("GET", "/", nil), testAsset).fetch(ctx, nil); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 		if ok, trial := health.admit(time.Now()); !ok || trial != ill {
@@ -310,14 +310,18 @@ func TestShieldsDegraded(t *testing.T) {
 	}
 	for range failingAfter {
 		h.shields.list[0].health.succeeded(time.Now())
-		_, _, _ = fetch(t, h, nil)
+		if body, _, err := fetch(t, h, nil); err == nil {
+			t.Errorf("got %q", body)
+		}
 	}
 	if got, want := h.ailments(time.Now()), []string{"shield: status", "resolver test0: refused"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	f.set(says(404))
 	h.shields.list[0].health.succeeded(time.Now())
-	_, _, _ = fetch(t, h, nil)
+	if body, _, err := fetch(t, h, nil); err == nil {
+		t.Errorf("got %q", body)
+	}
 	if got := h.ailments(time.Now()); got != nil {
 		t.Errorf("now that it answers: %v", got)
 	}

@@ -63,6 +63,18 @@ func (s *shields) release() (err error) {
 	return err
 }
 
+// failedShields counts those that are left out.
+func failedShields() (n int) {
+	now := time.Now()
+	healths.Range(func(_, value any) bool {
+		if status, _ := value.(*shieldHealth).state(now); status == statusFailing {
+			n++
+		}
+		return true
+	})
+	return n
+}
+
 // turn is the order in which the shields are asked for a track.
 type turn struct {
 	policy  reverseproxy.Selector
@@ -141,7 +153,7 @@ type shieldHealth struct {
 func (*shieldHealth) Destruct() error { return nil }
 
 // admit reports whether the shield may be asked. If it has failed that is a trial, of
-// which there is one at a time; it must be ended by succeeded, failed or undecided.
+// which there is one at a time; it must be ended by undecided.
 func (h *shieldHealth) admit(now time.Time) (ok, trial bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -195,7 +207,7 @@ func (h *shieldHealth) failed(now, asked time.Time, why reason, trial bool) (fel
 	return true
 }
 
-// undecided ends a trial whose client has left.
+// undecided ends a trial that has not shown anything. One that has is not changed.
 func (h *shieldHealth) undecided(trial bool) {
 	if trial {
 		h.mu.Lock()

@@ -1,9 +1,9 @@
 package voyo
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,7 +43,11 @@ func (panickingPolicy) CaddyModule() caddy.ModuleInfo {
 // loadShields returns the shields at the URLs, with a policy as in JSON.
 func loadShields(t testing.TB, policy string, urls ...string) *shields {
 	t.Helper()
-	h, _ := mustLoad(t, withResolver(fmt.Sprintf(`"shield": {"urls": ["%s"], "policy": %s}`, strings.Join(urls, `", "`), policy)))
+	list, err := json.Marshal(urls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, _ := mustLoad(t, withResolver(fmt.Sprintf(`"shield": {"urls": %s, "policy": %s}`, list, policy)))
 	return h.shields
 }
 
@@ -190,9 +194,9 @@ func TestShieldHealth(t *testing.T) {
 		for _, pause := range []time.Duration{2, 4, 8, 16, 16, 16} {
 			pause *= time.Second
 			check("it has failed", false, false)
-			time.Sleep(pause - 1)
+			time.Sleep(pause - time.Nanosecond)
 			check("a moment before the time", false, false)
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			check("it is time", true, true)
 			check("somebody tries", false, false)
 			h.undecided(true)

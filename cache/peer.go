@@ -11,20 +11,20 @@ import (
 // What one cache tells another of the same kind is for caches alone: clients are told
 // what the operator wants them to be.
 
-// Missing is an ErrNotFound that another cache has told.
-type Missing struct {
+// MissingError is an ErrNotFound that another cache has told.
+type MissingError struct {
 	For time.Duration // how long that will remember it; nobody else should for longer
 }
 
 // Error implements error.
-func (m Missing) Error() string { return ErrNotFound.Error() }
+func (MissingError) Error() string { return ErrNotFound.Error() }
 
 // Is lets it be known as an ErrNotFound.
-func (m Missing) Is(target error) bool { return target == ErrNotFound }
+func (MissingError) Is(target error) bool { return target == ErrNotFound }
 
 // negativeTTL is how long it is remembered that something does not exist, as err says.
 func (p *Policy) negativeTTL(err error) time.Duration {
-	if m, ok := errors.AsType[Missing](err); ok {
+	if m, ok := errors.AsType[MissingError](err); ok {
 		return min(p.NegativeTTL, m.For)
 	}
 	return p.NegativeTTL

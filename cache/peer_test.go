@@ -35,7 +35,7 @@ func (s *tiers) fetch(ctx context.Context, header http.Header) (*http.Response, 
 	if errors.Is(err, ErrNotFound) {
 		said := strings.TrimPrefix(rec.Header().Get("Cdn-Cache-Control"), "max-age=")
 		seconds, _ := strconv.Atoi(said)
-		return nil, Missing{For: time.Duration(seconds) * time.Second}
+		return nil, MissingError{For: time.Duration(seconds) * time.Second}
 	}
 	if err != nil {
 		return nil, err

@@ -133,6 +133,22 @@ func firstPlays(ctx context.Context, t *turn) error {
 	return t.askEach(ctx, pace{Delay: 20 * time.Millisecond}, all...)
 }
 
+// plays asks for tracks that are not in the cache as a player does that buffers little.
+func plays(ctx context.Context, t *turn) error {
+	if err := t.prime(ctx); err != nil {
+		return err
+	}
+	var all []request
+	for _, o := range track.objects("plays", 10) {
+		r := t.server.request(o)
+		r.n = chunk
+		for ; r.off < o.size; r.off += chunk {
+			all = append(all, r)
+		}
+	}
+	return t.askEach(ctx, pace{Delay: 20 * time.Millisecond}, all...)
+}
+
 // askEach makes requests on one connection.
 func (t *turn) askEach(ctx context.Context, p pace, all ...request) error {
 	c := t.client()

@@ -33,7 +33,7 @@ type options struct {
 func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var o options
-	flag.StringVar(&o.servers, "servers", "all", "which servers, with commas")
+	flag.StringVar(&o.servers, "servers", "all", "which servers, with commas; \"tuned\": the edge with one setting changed each")
 	flag.StringVar(&o.workloads, "workloads", "all", "which workloads, with commas")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each server has its turn")
 	seconds := flag.Int("seconds", 8, "how long a load lasts that has no end of its own")
@@ -68,7 +68,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer stop()
-	chosen, err := choose(o.servers, servers(l), func(s server) string { return s.name })
+	chosen, err := chooseServers(o.servers, l)
 	if err != nil {
 		return err
 	}
@@ -107,6 +107,19 @@ func (o options) write(head string, of []record) error {
 	return errors.Join(
 		os.WriteFile(o.out, text.Bytes(), 0o644),    // #nosec G306 -- for everybody
 		os.WriteFile(picture, drawn.Bytes(), 0o644)) // #nosec G306 -- for everybody
+}
+
+// chooseServers returns those that are named. What is tuned is not among all.
+func chooseServers(names string, l *lab) ([]server, error) {
+	all := servers(l)
+	with := tuned(l, all[0])
+	switch names {
+	case "all":
+		return all, nil
+	case tunedName:
+		return with, nil
+	}
+	return choose(names, append(all, with[1:]...), func(s server) string { return s.name })
 }
 
 // choose returns those of all that are named.

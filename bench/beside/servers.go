@@ -43,7 +43,7 @@ func servers(l *lab) []server {
 	return []server{
 		{
 			name: edgeName, about: "this module, with room for 10,000 covers and 256 MiB of streams in memory", version: revision,
-			start: caddyWith(l.caddy, edgeSite("art {\n entries 10000\n memory 256MiB\n }")), edge: true,
+			start: caddyWith(l.caddy, edgeSite(roomForCovers)), edge: true,
 		},
 		{
 			name: "edge-disk", about: "the same with memory for half a track, the rest on disk", version: revision,
@@ -67,25 +67,28 @@ func servers(l *lab) []server {
 			name: "bare", about: "bench/bare: a Caddy whose handler writes what it has in memory, with the edge's fields", version: caddy,
 			workloads: warm, start: caddyWith(l.bare, "bare http://%[2]s header"),
 		},
-		{name: directName, about: "no server: the clients ask the origin", workloads: []string{"W4", "W4a", "W5", "W7"}},
+		{name: directName, about: "no server: the clients ask the origin", workloads: []string{"W4", "W4a", "W5", "W7", "W8"}},
 	}
 }
 
-// edgeSite is the edge's handler before the origin, with an option.
-func edgeSite(option string) string {
+// roomForCovers is the option that has room for all covers of W6a.
+const roomForCovers = "art {\n entries 10000\n memory 256MiB\n }\n"
+
+// edgeSite is the edge's handler before the origin, with options.
+func edgeSite(options string) string {
 	return `voyo {
 		resolver template {
 			audio http://%[2]s/128/{http.voyo.id}.opus
 			video http://%[2]s/video/{http.voyo.id}.mp4
 			art http://%[2]s/vi/{http.voyo.id}/{http.voyo.image}.jpg
 		}
-		` + option + `
+		` + options + `
 	}`
 }
 
 // caddyWith is a Caddy whose two sites, one of them with TLS, have a handler. In that %[1]s
-// is its directory and %[2]s the origin.
-func caddyWith(program, handler string) func(context.Context, *lab, string) (*peer.Process, error) {
+// is its directory and %[2]s the origin. env is added to its environment.
+func caddyWith(program, handler string, env ...string) func(context.Context, *lab, string) (*peer.Process, error) {
 	return func(ctx context.Context, l *lab, dir string) (*peer.Process, error) {
 		if strings.Contains(handler, "%") {
 			handler = fmt.Sprintf(handler, dir, l.origin)
@@ -111,7 +114,7 @@ https:// {
 	tls %[1]s/cert.pem %[1]s/key.pem
 	%[2]s
 }
-`, dir, handler))
+`, dir, handler), env...)
 	}
 }
 

@@ -107,6 +107,10 @@ var workloads = []workload{
 		name: "W7", title: "50 cold tracks, one after another (origin: 20 ms)", reference: directName,
 		columns: []column{first50.key(), first99, total50.key(), total99, asked, fetched}, run: firstPlays,
 	},
+	{
+		name: "W8", title: "10 cold tracks in ranges of 64 KiB, one after another (origin: 20 ms)", reference: directName,
+		columns: []column{total50.key(), total99.key(), asked, fetched, cpuAll}, run: plays,
+	},
 }
 
 // turn is one workload on one server, which is new, with nothing in its cache.

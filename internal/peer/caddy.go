@@ -11,14 +11,15 @@ import (
 
 // StartCaddy starts a Caddy with a Caddyfile, in a directory of its own. The sites have
 // to be bound to fd/3 and fd/4, which are where it listens. As these are there before the
-// program, nobody has to wait: what is asked too early is answered when it is ready.
-func StartCaddy(ctx context.Context, program, dir, caddyfile string) (*Process, error) {
+// program, nobody has to wait: what is asked too early is answered when it is ready. env is
+// added to its environment.
+func StartCaddy(ctx context.Context, program, dir, caddyfile string, env ...string) (*Process, error) {
 	config := filepath.Join(dir, "Caddyfile")
 	if err := write(config, []byte(caddyfile)); err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, program, "run", "--config", config, "--adapter", "caddyfile") // #nosec G204 -- chosen by the caller
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	cmd.Dir, cmd.Env = dir, append(append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir), env...)
 	var addresses []string
 	defer func() {
 		for _, file := range cmd.ExtraFiles {

@@ -17,6 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/smithy-go/encoding/httpbinding"
+
+	"github.com/voyo-music/caddy-voyo/internal/tools"
 )
 
 // Region is the store's.
@@ -45,7 +47,7 @@ func Start(t *testing.T) *Store {
 	}
 	s := &Store{Access: rand.Text(), Secret: rand.Text()}
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program(t), "--port", socket, "--region", Region,
+	cmd := exec.CommandContext(ctx, tools.Path(t, "versitygw"), "--port", socket, "--region", Region,
 		"posix", "--sidecar", filepath.Join(dir, "meta"), filepath.Join(dir, "data"))
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY_ID="+s.Access, "ROOT_SECRET_ACCESS_KEY="+s.Secret)
 	cmd.Stderr = t.Output()
@@ -101,27 +103,6 @@ func (s *Store) Put(t *testing.T, objectKey, contentType, body string) {
 		message, _ := io.ReadAll(resp.Body)
 		t.Fatalf("putting %q: %s: %s", objectKey, resp.Status, message)
 	}
-}
-
-// program returns the path of the S3 server.
-func program(t *testing.T) string {
-	t.Helper()
-	if path, err := exec.LookPath("versitygw"); err == nil {
-		return path
-	}
-	dir := os.Getenv("VOYO_TOOLS")
-	if dir == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		dir = filepath.Join(home, ".cache", "caddy-voyo", "tools")
-	}
-	path := filepath.Join(dir, "versitygw")
-	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("versitygw is neither in PATH nor in %s: run .ci/tools to install it", dir)
-	}
-	return path
 }
 
 // awaitSocket returns once something listens on the socket.

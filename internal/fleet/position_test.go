@@ -1,0 +1,216 @@
+package fleet
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/voyo-music/caddy-voyo/internal/natstest"
+)
+
+// writer starts a single server, and a node that appends.
+func writer(t *testing.T) (*natstest.Cluster, *node, *story) {
+	t.Helper()
+	c := natstest.Start(t, 1)
+	n := join(t, Config{URLs: c.URLs(), Node: "writer"})
+	told := n.follow(t, Position{}, nil)
+	n.awaitCurrent(t)
+	return c, n, told
+}
+
+// A follower goes on where it was, also in another process.
+func TestRestart(t *testing.T) {
+	c, w, _ := writer(t)
+	n := join(t, Config{URLs: c.URLs(), Node: "n"})
+	told := n.follow(t, Position{}, nil)
+	n.awaitCurrent(t)
+	w.append(t, purge("one"), purge("two"))
+	told.awaitWords(t, "one two")
+	n.Close()
+	w.append(t, purge("three"), Draft{Kind: Takedown, ID: "x"})
+
+	n = join(t, Config{URLs: c.URLs(), Node: "n"})
+	told = n.follow(t, told.Position(), nil)
+	told.awaitWords(t, "three +x")
+	n.awaitCurrent(t)
+	if at := told.Position(); at.Seq != 4 {
+		t.Errorf("at %v", at)
+	}
+	// and what there is nothing behind is not told again
+	last := n.follow(t, told.Position(), nil)
+	n.awaitStatus(t, "to be current with both", func(s Status) bool { return s.Current && s.Applied == 4 })
+	w.append(t, purge("five"))
+	last.awaitWords(t, "five")
+}
+
+// Where purges were dropped, everything counts as purged. Takedowns are told anew.
+func TestDropped(t *testing.T) {
+	shorten(t, &maxPurges, 3)
+	c, w, _ := writer(t)
+	w.append(t, Draft{Kind: Takedown, ID: "a"}, purge("1"))
+	n := join(t, Config{URLs: c.URLs(), Node: "n"})
+	told := n.follow(t, Position{}, nil)
+	told.awaitWords(t, "+a 1")
+	from := told.Position()
+	n.Close()
+	w.append(t, purge("2"), Draft{Kind: Takedown, ID: "b"}, purge("3"), purge("4"), Draft{Kind: Lift, ID: "a"}, purge("5"), purge("6"))
+
+	// 1 to 3 were dropped; 4 to 6, which are there, are covered by the reset
+	n = join(t, Config{URLs: c.URLs(), Node: "n"})
+	told = n.follow(t, from, nil)
+	told.awaitWords(t, "reset +a +b -a skip")
+	n.awaitCurrent(t)
+	if at := told.Position(); at.Seq != 9 || told.told[0].Position != (Position{Stream: at.Stream}) {
+		t.Errorf("reset at %v, at %v", told.told[0].Position, at)
+	}
+	w.append(t, purge("7"))
+	told.awaitWords(t, "reset +a +b -a skip 7")
+	from = told.Position()
+
+	// what is missing behind the position is not missed: there is no other reset
+	n.Close()
+	n = join(t, Config{URLs: c.URLs(), Node: "n"})
+	told = n.follow(t, from, nil)
+	n.awaitCurrent(t)
+	w.append(t, purge("8"))
+	told.awaitWords(t, "8")
+
+	// one that has never applied anything may have something from before
+	fresh := n.follow(t, Position{}, nil)
+	fresh.awaitWords(t, "+a reset +a +b -a skip")
+}
+
+// A purge that is dropped behind a gap that does not matter is not needed twice.
+func TestLimitHolds(t *testing.T) {
+	shorten(t, &maxPurges, 3)
+	c, w, told := writer(t)
+	for _, word := range strings.Fields("1 2 3 4 5") {
+		w.append(t, purge(word))
+	}
+	told.awaitWords(t, "1 2 3 4 5")
+	stream, err := client(t, c.URLs()).Stream(t.Context(), streamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := stream.CachedInfo().State; s.Msgs != 3 || s.FirstSeq != 3 {
+		t.Errorf("got %+v", s)
+	}
+}
+
+// A stream that was deleted is made anew, and followers are told that it is another one:
+// those that read it, and those that come later with a position of the one before.
+func TestAnotherStream(t *testing.T) {
+	c, w, told := writer(t)
+	w.append(t, purge("one"), purge("two"))
+	told.awaitWords(t, "one two")
+	n := join(t, Config{URLs: c.URLs(), Node: "n"})
+	from := told.Position()
+	js := client(t, c.URLs())
+	if err := js.DeleteStream(t.Context(), streamName); err != nil {
+		t.Fatal(err)
+	}
+	told.await(t, "to be reset", func() bool { return told.text() == "one two reset" })
+	w.awaitCurrent(t)
+	n.awaitCurrent(t)
+	w.append(t, purge("three"), Draft{Kind: Takedown, ID: "x"}, purge("four"))
+	told.awaitWords(t, "one two reset three +x four")
+	if at := told.Position(); at.Stream == from.Stream || at.Seq != 3 {
+		t.Errorf("at %v, before %v", at, from)
+	}
+
+	late := n.follow(t, from, nil)
+	late.awaitWords(t, "reset +x skip")
+	w.append(t, purge("five"))
+	late.awaitWords(t, "reset +x skip five")
+	if late.Position() != told.Position() {
+		t.Errorf("at %v, not %v", late.Position(), told.Position())
+	}
+}
+
+// What somebody has removed at the end of the log is missed too, but not at once: a
+// leader could be late.
+func TestRemoved(t *testing.T) {
+	shorten(t, &certainAfter, 50*time.Millisecond)
+	c, w, _ := writer(t)
+	w.append(t, purge("one"))
+	n := join(t, Config{URLs: c.URLs(), Node: "n"})
+	told := n.follow(t, Position{}, nil)
+	told.awaitWords(t, "one")
+	from := told.Position()
+	n.Close()
+	w.append(t, purge("two"), Draft{Kind: Takedown, ID: "x"}, purge("three"), purge("four"))
+	stream, err := client(t, c.URLs()).Stream(t.Context(), streamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, seq := range []uint64{2, 4, 5} {
+		if err := stream.DeleteMsg(t.Context(), seq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n = join(t, Config{URLs: c.URLs(), Node: "n"})
+	told = n.follow(t, from, nil)
+	told.awaitWords(t, "reset +x skip")
+	n.awaitCurrent(t)
+	if at := told.Position(); at.Seq != 5 {
+		t.Errorf("at %v", at)
+	}
+	from = told.Position()
+	n.Close()
+
+	w.append(t, purge("six"))
+	if err := stream.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n = join(t, Config{URLs: c.URLs(), Node: "n"})
+	told = n.follow(t, from, nil)
+	told.awaitWords(t, "reset skip")
+	n.awaitCurrent(t)
+
+	// a position that the log does not have: it was restored from an old copy
+	restored := n.follow(t, Position{from.Stream, 99}, nil)
+	restored.awaitWords(t, "reset skip")
+	n.awaitCurrent(t)
+}
+
+// As long as it is not certain that something is missing there is no reset.
+func TestUncertain(t *testing.T) {
+	c, w, told := writer(t)
+	w.append(t, purge("one"))
+	n := join(t, Config{URLs: c.URLs(), Node: "n"})
+	ahead := n.follow(t, Position{told.Position().Stream, 2}, nil)
+	n.awaitStatus(t, "to be uncertain", func(s Status) bool { return s.Reason == words(errUncertain) })
+	w.append(t, purge("two"), purge("three")) // it was there before
+	ahead.awaitWords(t, "three")
+	n.awaitCurrent(t)
+}
+
+// An operator may have made the stream and the bucket, with settings of theirs.
+func TestOperatorsStream(t *testing.T) {
+	c := natstest.Start(t, 1)
+	js := client(t, c.URLs())
+	config := jetstream.StreamConfig{Name: streamName, Subjects: []string{"voyo.fleet.>"}, MaxAge: time.Hour, AllowDirect: true}
+	if _, err := js.CreateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: bucketName, History: 3}); err != nil {
+		t.Fatal(err)
+	}
+	n := join(t, Config{URLs: c.URLs(), Node: "n"})
+	told := n.follow(t, Position{}, nil)
+	n.awaitStatus(t, "to refuse a stream that forgets", func(s Status) bool { return s.Reason == words(errUnfit) })
+	config.MaxAge = 0
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	n.awaitCurrent(t)
+	n.append(t, purge("one"))
+	for _, subject := range []string{"voyo.fleet.other", purgeSubject, takedownSubject + "x"} { // by hand
+		if _, err := js.Publish(t.Context(), subject, []byte("hand")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told.awaitWords(t, "one skip hand +x")
+}
