@@ -19,8 +19,8 @@ func TestMemoryIsWhatIsSimulated(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			rng, tastes := rand.New(rand.NewPCG(1, 2)), sim.Zipf(tracks, 0.9, 1)
-			real := newMemory()
-			real.setLimits(Limits{Memory: limit, Slice: size})
+			m := newMemory()
+			m.setLimits(Limits{Memory: limit, Slice: size})
 			simulated := sim.Chosen.AboveDisk(promotion).Policy(limit, size)
 			o, there, bytes := &object{key: "a"}, make(map[int]*slice), int64(0)
 			hits := 0
@@ -38,18 +38,18 @@ func TestMemoryIsWhatIsSimulated(t *testing.T) {
 				}
 				if s != nil {
 					hits++
-					real.use(s, read)
+					m.use(s, read)
 					continue
 				}
-				promoted := onDisk(i) && real.worth(sliceKey{o, i}, read, length)
+				promoted := onDisk(i) && m.worth(sliceKey{o, i}, read, length)
 				if onDisk(i) && !promoted {
 					continue
 				}
 				s = &slice{o: o, i: i, data: make([]byte, length), counted: length, used: read, complete: true}
-				real.add(s, promoted)
+				m.add(s, promoted)
 				there[i], bytes = s, bytes+length
 				for bytes > limit {
-					gone := real.evict()
+					gone := m.evict()
 					delete(there, gone.i)
 					bytes -= gone.counted
 				}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strconv"
 	"time"
 )
 
@@ -58,9 +59,9 @@ func (o options) nodes(w io.Writer) {
 	r := newRegion(w1, 1)
 	t, heard := r.measure(o.plays)
 	l := loadOf(t, heard)
-	fmt.Fprintf(w, "A listener is %.2f requests and %.1f kB a second to an edge, which fetches %.1f kB of that and reads %.1f kB from its disk.\n\n",
-		l.requests, l.sent/1e3, l.fetched/1e3, l.read/1e3)
-	fmt.Fprintf(w, "| cores | network | listeners | bound by | its disk reads | it fetches | 10,000 | 100,000 | 1,000,000 |\n|%s\n", dashes(9))
+	fmt.Fprintf(w, "A listener is %.2f requests and %.1f kB a second to an edge, which fetches %.1f kB of that and reads %.1f kB "+
+		"from its disk.\n\n", l.requests, l.sent/1e3, l.fetched/1e3, l.read/1e3)
+	head(w, "cores", "network", "listeners", "bound by", "its disk reads", "it fetches", "10,000", "100,000", "1,000,000")
 	machines := []machine{{2, 1}, {8, 10}, {16, 25}, {32, 100}}
 	for _, m := range machines {
 		if m == o.own {
@@ -72,11 +73,14 @@ func (o options) nodes(w io.Writer) {
 	}
 	for _, m := range machines {
 		n, bound := m.listeners(l, o.cost)
-		fmt.Fprintf(w, "| %d | %g Gbit/s | %s | %s | %.0f MB/s | %.2f Gbit/s |", m.cores, m.nic, thousands(n), bound, n*l.read/1e6, n*l.fetched*8/1e9)
-		for _, all := range []float64{1e4, 1e5, 1e6} {
-			fmt.Fprintf(w, " %.0f |", math.Ceil(all/n)+1) // and one more, to be lost
+		cells := []string{
+			strconv.Itoa(m.cores), fmt.Sprintf("%g Gbit/s", m.nic), thousands(n), bound, fmt.Sprintf("%.0f MB/s", n*l.read/1e6),
+			gbits(n * l.fetched * 8 / 1e9),
 		}
-		fmt.Fprintln(w)
+		for _, all := range []float64{1e4, 1e5, 1e6} {
+			cells = append(cells, fmt.Sprintf("%.0f", math.Ceil(all/n)+1)) // and one more, to be lost
+		}
+		row(w, cells...)
 	}
 }
 

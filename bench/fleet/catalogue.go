@@ -21,7 +21,7 @@ func newCatalogue(slice int64, sizes []int64) *catalogue {
 		n := uint32((size + slice - 1) / slice) //nolint:gosec // a few dozen
 		c.first[o+1] = c.first[o] + n
 		for range n {
-			c.owner = append(c.owner, uint32(o)) //nolint:gosec // there are fewer objects than slices
+			c.owner = append(c.owner, uint32(o))
 		}
 	}
 	return c

@@ -39,18 +39,18 @@ func (o options) disk(w io.Writer) plot.Panel {
 		}
 	}
 	parallel(work)
-	fmt.Fprint(w, "| disk |")
+	columns := []string{"disk"}
 	for _, zipf := range exponents {
-		fmt.Fprintf(w, " kept, %g | starts, %g |", zipf, zipf)
+		columns = append(columns, fmt.Sprintf("kept, %g", zipf), fmt.Sprintf("starts, %g", zipf))
 	}
-	fmt.Fprintf(w, "\n|%s\n", dashes(1+2*len(exponents)))
+	head(w, columns...)
 	for i, disk := range disks {
-		fmt.Fprintf(w, "| %s |", gigabytes(disk))
+		cells := []string{gigabytes(disk)}
 		for _, zipf := range exponents {
 			t := byExponent[zipf][i]
-			fmt.Fprintf(w, " %s | %s |", percent(t.kept()), percent(ratio(t.ready, t.plays)))
+			cells = append(cells, percent(t.kept()), percent(ratio(t.ready, t.plays)))
 		}
-		fmt.Fprintln(w)
+		row(w, cells...)
 	}
 	p := plot.Panel{Title: "bytes kept from those above, by disk of an edge", Most: 1, Format: percent, Tall: 2.5}
 	for _, zipf := range exponents {
@@ -74,9 +74,9 @@ func (o options) memory(w io.Writer) {
 		work = append(work, func() { rows[i] = o.alone(func(w *world) { w.Edge.memory = memory }) })
 	}
 	parallel(work)
-	fmt.Fprintf(w, "| memory | out of memory | from disk | fetched |\n|%s\n", dashes(4))
+	head(w, "memory", "out of memory", "from disk", "fetched")
 	for i, t := range rows {
-		fmt.Fprintf(w, "| %g GiB | %s | %s | %s |\n", float64(memories[i])/(1<<30),
+		row(w, fmt.Sprintf("%g GiB", float64(memories[i])/(1<<30)),
 			percent(ratio(t.memory, t.asked)), percent(ratio(t.hit-t.memory, t.asked)), percent(ratio(t.fetched, t.asked)))
 	}
 }
@@ -105,8 +105,8 @@ func (o options) sensitivity(w io.Writer) {
 		work = append(work, func() { rows[i] = o.alone(c.change) })
 	}
 	parallel(work)
-	fmt.Fprintf(w, "| | kept | requests | starts |\n|%s\n", dashes(4))
+	head(w, "", "kept", "requests", "starts")
 	for i, t := range rows {
-		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", cases[i].name, percent(t.kept()), percent(ratio(t.hits, t.requests)), percent(ratio(t.ready, t.plays)))
+		row(w, cases[i].name, percent(t.kept()), percent(ratio(t.hits, t.requests)), percent(ratio(t.ready, t.plays)))
 	}
 }

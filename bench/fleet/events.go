@@ -1,6 +1,9 @@
 package main
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"slices"
+)
 
 // Minutes of a timeline: before anything happens, until what was lost is back, and after
 // that.
@@ -59,7 +62,7 @@ func (r *region) originBytes() []int64 {
 func (r *region) purge(objects []int) {
 	nodes := r.edges
 	for _, t := range r.tiers {
-		nodes = append(nodes[:len(nodes):len(nodes)], t.shields...)
+		nodes = append(slices.Clip(nodes), t.shields...)
 	}
 	for _, n := range nodes {
 		n.purge(objects)
@@ -100,9 +103,9 @@ func (r *region) some(n int) (objects []int) {
 	return objects
 }
 
-// lose lets a shield be lost, or return with what it had.
-func (t *tier) lose(i int, lost bool, modulo bool) {
-	t.lost[i] = lost
+// lose lets the first shield be lost, or return with what it had.
+func (t *tier) lose(lost, modulo bool) {
+	t.lost[0] = lost
 	if modulo {
 		t.order = byModulo(t.lost, len(t.order))
 	}

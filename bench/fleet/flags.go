@@ -28,7 +28,8 @@ type options struct {
 
 func parse() options {
 	o := options{world: world{
-		Edge: limits{memory: 2 << 30, disk: 100e9, promotion: sim.Promotion}, Shield: limits{memory: 2 << 30, disk: 500e9, promotion: sim.Promotion},
+		Edge:     limits{memory: 2 << 30, disk: 100e9, promotion: sim.Promotion},
+		Shield:   limits{memory: 2 << 30, disk: 500e9, promotion: sim.Promotion},
 		Smallest: 2e6, Largest: 5e6, Slice: cache.DefaultSlice, Habits: habits{Range: 256 << 10},
 	}}
 	flag.Uint64Var(&o.Seed, "seed", 1, "of all that is made up")
@@ -83,6 +84,6 @@ func (s *size) String() string { return humanize.IBytes(uint64(*s)) } //nolint:g
 
 func (s *size) Set(text string) error {
 	n, err := humanize.ParseBytes(text)
-	*s = size(min(n, math.MaxInt64)) //nolint:gosec // it fits
+	*s = size(min(n, math.MaxInt64))
 	return err
 }

@@ -180,13 +180,13 @@ func TestEvents(t *testing.T) {
 	if some.origin != quiet {
 		t.Error("shields that have everything ask for something")
 	}
-	some.lose(0, true, false)
+	some.lose(true, false)
 	before := some.shields[0].tally
 	r.run(1000)
 	if some.shields[0].tally != before || some.origin == quiet {
 		t.Error("a shield that is lost is asked, or nothing is fetched for it")
 	}
-	some.lose(0, false, false)
+	some.lose(false, false)
 	r.lost[0] = true
 	edge := r.edges[0].tally
 	r.run(100)

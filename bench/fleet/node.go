@@ -12,11 +12,12 @@ type tally struct {
 	plays, ready   int64 // and those whose first part was there
 }
 
-func (t *tally) add(u tally) {
-	t.requests, t.hits = t.requests+u.requests, t.hits+u.hits
-	t.asked, t.hit, t.memory = t.asked+u.asked, t.hit+u.hit, t.memory+u.memory
-	t.fetches, t.fetched = t.fetches+u.fetches, t.fetched+u.fetched
-	t.plays, t.ready = t.plays+u.plays, t.ready+u.ready
+// plus returns what two have done together.
+func (t tally) plus(u tally) tally {
+	return tally{
+		t.requests + u.requests, t.hits + u.hits, t.asked + u.asked, t.hit + u.hit, t.memory + u.memory,
+		t.fetches + u.fetches, t.fetched + u.fetched, t.plays + u.plays, t.ready + u.ready,
+	}
 }
 
 // since returns what was done since an earlier moment.

@@ -103,14 +103,14 @@ func TestRealTiers(t *testing.T) {
 func compare(t *testing.T, r *region, l *lab, edges, shields []*realNode) {
 	t.Helper()
 	trace := r.errands(3000)
-	var real tally
+	var got tally
 	for _, e := range trace {
 		before := r.edges[e.edge].fetches
 		r.edges[e.edge].request(e.object, e.part)
-		real.requests++
-		real.asked += e.part.to - e.part.from
+		got.requests++
+		got.asked += e.part.to - e.part.from
 		if edges[e.edge].get(t, e) {
-			real.hits++
+			got.hits++
 		}
 		edges[e.edge].rest(t)
 		if r.edges[e.edge].fetches == before {
@@ -122,16 +122,16 @@ func compare(t *testing.T, r *region, l *lab, edges, shields []*realNode) {
 	}
 	simulated, origin := r.atEdges(), r.tiers[0].origin
 	for _, c := range []struct {
-		name      string
-		got, want float64
+		name            string
+		real, simulated float64
 	}{
-		{"requests that are hits", ratio(real.hits, real.requests), ratio(simulated.hits, simulated.requests)},
-		{"bytes from the origin, of those sent", ratio(l.bytes.Load(), real.asked), ratio(origin.asked, simulated.asked)},
-		{"requests to the origin, of those of clients", ratio(l.requests.Load(), real.requests), ratio(origin.requests, simulated.requests)},
+		{"requests that are hits", ratio(got.hits, got.requests), ratio(simulated.hits, simulated.requests)},
+		{"bytes from the origin, of those sent", ratio(l.bytes.Load(), got.asked), ratio(origin.asked, simulated.asked)},
+		{"requests to the origin, of those of clients", ratio(l.requests.Load(), got.requests), ratio(origin.requests, simulated.requests)},
 	} {
-		t.Logf("%s: %.4f, simulated %.4f", c.name, c.got, c.want)
-		if math.Abs(c.got-c.want) > tolerance {
-			t.Errorf("%s: %.4f, simulated %.4f", c.name, c.got, c.want)
+		t.Logf("%s: %.4f, simulated %.4f", c.name, c.real, c.simulated)
+		if math.Abs(c.real-c.simulated) > tolerance {
+			t.Errorf("%s: %.4f, simulated %.4f", c.name, c.real, c.simulated)
 		}
 	}
 	if full := r.edges[0].disk; full.bytes < full.limit*9/10 {

@@ -134,7 +134,7 @@ func (r *region) someEdge() *node {
 // atEdges returns what all edges have done so far.
 func (r *region) atEdges() (t tally) {
 	for _, n := range r.edges {
-		t.add(n.tally)
+		t = t.plus(n.tally)
 	}
 	return t
 }

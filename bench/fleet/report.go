@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"runtime"
 	"strings"
@@ -24,9 +25,22 @@ func parallel(work []func()) {
 	wg.Wait()
 }
 
-func dashes(columns int) string { return strings.Repeat(" --- |", columns) }
+// head prints the first two lines of a table.
+func head(w io.Writer, columns ...string) {
+	fmt.Fprintf(w, "| %s |\n|%s\n", strings.Join(columns, " | "), strings.Repeat(" --- |", len(columns)))
+}
+
+// row prints a line of a table.
+func row(w io.Writer, cells ...string) { fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | ")) }
 
 func percent(x float64) string { return fmt.Sprintf("%.1f%%", 100*x) }
+
+// gb and gbits write a number of GB, and of Gbit/s.
+func gb(x float64) string { return fmt.Sprintf("%.0f GB", x) }
+
+func gbits(x float64) string { return fmt.Sprintf("%.1f Gbit/s", x) }
+
+func points(x float64) string { return fmt.Sprintf("%.1f points", 100*x) }
 
 func gigabytes(n int64) string {
 	if n >= 1e12 {

@@ -59,7 +59,7 @@ func rendezvous(addresses []string, tracks int, path func(track int) string) [][
 	index := make(map[*reverseproxy.Upstream]uint8)
 	for i, address := range addresses {
 		pool[i] = &reverseproxy.Upstream{Dial: address, Host: new(reverseproxy.Host)}
-		index[pool[i]] = uint8(i) //nolint:gosec // a few
+		index[pool[i]] = uint8(i)
 	}
 	order := make([][]uint8, tracks)
 	for track := range order {
@@ -80,7 +80,7 @@ func byModulo(lost []bool, tracks int) [][]uint8 {
 	var well []uint8
 	for i, is := range lost {
 		if !is {
-			well = append(well, uint8(i)) //nolint:gosec // a few
+			well = append(well, uint8(i))
 		}
 	}
 	order := make([][]uint8, tracks)

@@ -98,8 +98,8 @@ func (o options) gbits(bytes int64) float64 { return float64(bytes) * float64(o.
 // loss prints and draws what a lost node costs.
 func (o options) loss(w io.Writer) []plot.Panel {
 	lose := func(r *region, lost bool) {
-		r.tiers[shielded].lose(0, lost, false)
-		r.tiers[byNumber].lose(0, lost, true)
+		r.tiers[shielded].lose(lost, false)
+		r.tiers[byNumber].lose(lost, true)
 	}
 	back := func(r *region) { r.lost[0] = false }
 	events := []event{
@@ -119,11 +119,12 @@ func (o options) loss(w io.Writer) []plot.Panel {
 	nothing, all := o.nothing(), o.watched(events...)
 	fmt.Fprintf(w, "%s, %s of %s. Without a loss the origin is asked for %.2f Gbit/s.\n\n",
 		count(o.edges, "edge"), count(o.shields, "shield"), gigabytes(o.Shield.disk), o.bill(nothing, nothing).before[shielded])
-	fmt.Fprintf(w, "| lost for %d minutes | edges keep less, worst minute | edges fetch more | origin sends more | worst minute | half of that after | by modulo it sends more | worst minute |\n|%s\n", away, dashes(8))
+	head(w, fmt.Sprintf("lost for %d minutes", away), "edges keep less, worst minute", "edges fetch more", "origin sends more", "worst minute",
+		"half of that after", "by modulo it sends more", "worst minute")
 	for i, e := range events {
 		b := o.bill(nothing, all[i])
-		fmt.Fprintf(w, "| %s | %.1f points | %.0f GB | %.0f GB | %.1f Gbit/s | %d min | %.0f GB | %.1f Gbit/s |\n", e.name, 100*b.worst,
-			b.edges, b.fetched[shielded], b.peak[shielded], b.half[shielded], b.fetched[byNumber], b.peak[byNumber])
+		row(w, e.name, points(b.worst), gb(b.edges), gb(b.fetched[shielded]), gbits(b.peak[shielded]),
+			fmt.Sprintf("%d min", b.half[shielded]), gb(b.fetched[byNumber]), gbits(b.peak[byNumber]))
 	}
 	return []plot.Panel{
 		o.overTime("the origin is asked for, when a shield is lost and comes back, in Gbit/s", []plot.Line{
@@ -142,7 +143,9 @@ func (o options) purges(w io.Writer) []plot.Panel {
 	events := []event{
 		{name: fmt.Sprintf("%d tracks at random, a hundredth", label*o.Scale), begin: func(r *region) { r.purge(r.some(label)) }},
 		{name: "the same, taken down", begin: func(r *region) { r.takeDown(r.some(label)) }},
-		{name: fmt.Sprintf("the %d most played tracks", thousand*o.Scale), begin: func(r *region) { r.purge(r.listeners.ranked(thousand)) }},
+		{name: fmt.Sprintf("the %d most played tracks", thousand*o.Scale), begin: func(r *region) {
+			r.purge(r.listeners.ranked(thousand))
+		}},
 		{name: "everything at one edge", begin: func(r *region) { r.edges[0].purge(r.c.all()) }},
 		{name: "everything", begin: func(r *region) { r.purge(r.c.all()) }},
 	}
@@ -150,29 +153,31 @@ func (o options) purges(w io.Writer) []plot.Panel {
 	b := o.bill(nothing, nothing)
 	fmt.Fprintf(w, "%s. Without a purge the origin is asked for %.1f Gbit/s, and for %.2f with %s of %s.\n\n",
 		count(o.edges, "edge"), b.before[unshielded], b.before[shielded], count(o.shields, "shield"), gigabytes(o.Shield.disk))
-	fmt.Fprintf(w, "| purged | edges keep less, worst minute | by more than a point for | edges fetch more | origin sends more, with shields | worst minute | half of that after | without | worst minute |\n|%s\n", dashes(9))
+	head(w, "purged", "edges keep less, worst minute", "by more than a point for", "edges fetch more", "origin sends more, with shields",
+		"worst minute", "half of that after", "without", "worst minute")
 	for i, e := range events {
 		b := o.bill(nothing, all[i])
 		minutes := fmt.Sprintf("%d min", b.minutes)
 		if b.minutes == timeline-ahead {
 			minutes = fmt.Sprintf("over %d min", b.minutes)
 		}
-		fmt.Fprintf(w, "| %s | %.1f points | %s | %.0f GB | %.0f GB | %.1f Gbit/s | %d min | %.0f GB | %.1f Gbit/s |\n", e.name, 100*b.worst,
-			minutes, b.edges, b.fetched[shielded], b.peak[shielded], b.half[shielded], b.fetched[unshielded], b.peak[unshielded])
+		row(w, e.name, points(b.worst), minutes, gb(b.edges), gb(b.fetched[shielded]), gbits(b.peak[shielded]),
+			fmt.Sprintf("%d min", b.half[shielded]), gb(b.fetched[unshielded]), gbits(b.peak[unshielded]))
 	}
+	everything := all[len(all)-1]
 	return []plot.Panel{
 		o.overTime("the origin is asked for, when everything is purged, in Gbit/s", []plot.Line{
-			{Name: "with shields", Points: o.asked(all[len(all)-1], shielded)}, {Name: "without", Points: o.asked(all[len(all)-1], unshielded)},
+			{Name: "with shields", Points: o.asked(everything, shielded)}, {Name: "without", Points: o.asked(everything, unshielded)},
 		}),
 	}
 }
 
 // asked returns what a tier asks the origin for, over the minutes.
-func (o options) asked(ms []minute, tier int) (points []plot.Point) {
+func (o options) asked(ms []minute, tier int) (line []plot.Point) {
 	for m, x := range ms {
-		points = append(points, plot.Point{X: (float64(m) + 0.5) / timeline, Y: o.gbits(x.origin[tier])})
+		line = append(line, plot.Point{X: (float64(m) + 0.5) / timeline, Y: o.gbits(x.origin[tier])})
 	}
-	return points
+	return line
 }
 
 // overTime returns a panel over the minutes.

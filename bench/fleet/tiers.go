@@ -41,19 +41,15 @@ func (o options) shield(w io.Writer) plot.Panel {
 		})
 	}
 	parallel(work)
-	gbits := sent * o.Listeners * 8 / 1e9
-	fmt.Fprintf(w, "%s listeners are sent %.0f Gbit/s.\n\n", thousands(o.Listeners), gbits)
-	fmt.Fprint(w, "| shields |")
-	for _, n := range fleets {
-		fmt.Fprintf(w, " %s |", count(n, "edge"))
-	}
-	fmt.Fprintf(w, "\n|%s\n", dashes(1+len(fleets)))
+	all := sent * o.Listeners * 8 / 1e9
+	fmt.Fprintf(w, "%s listeners are sent %.0f Gbit/s.\n\n", thousands(o.Listeners), all)
+	headByFleet(w, "shields")
 	for j, k := range kinds {
-		fmt.Fprintf(w, "| %s |", kindName(k.shields, k.disk))
+		cells := []string{kindName(k.shields, k.disk)}
 		for i := range fleets {
-			fmt.Fprintf(w, " %.2f Gbit/s, %s |", gbits*shares[i][j], percent(shares[i][j]))
+			cells = append(cells, gbits(all*shares[i][j])+", "+percent(shares[i][j]))
 		}
-		fmt.Fprintln(w)
+		row(w, cells...)
 	}
 	p := plot.Panel{Title: "share of the bytes sent that the origin is asked for, by edges", Format: percent, Tall: 2}
 	for j, k := range kinds {
@@ -95,18 +91,23 @@ func (o options) mesh(w io.Writer) {
 		}
 	}
 	parallel(work)
-	fmt.Fprint(w, "| disk of each |")
-	for _, n := range fleets {
-		fmt.Fprintf(w, " %s |", count(n, "edge"))
-	}
-	fmt.Fprintf(w, "\n|%s\n", dashes(1+len(fleets)))
+	headByFleet(w, "disk of each")
 	for i, disk := range sizes {
-		fmt.Fprintf(w, "| %s |", gigabytes(disk))
+		cells := []string{gigabytes(disk)}
 		for _, share := range shares[i] {
-			fmt.Fprintf(w, " %s |", percent(share))
+			cells = append(cells, percent(share))
 		}
-		fmt.Fprintln(w)
+		row(w, cells...)
 	}
+}
+
+// headByFleet prints the head of a table with a column for each number of edges.
+func headByFleet(w io.Writer, first string) {
+	columns := []string{first}
+	for _, n := range fleets {
+		columns = append(columns, count(n, "edge"))
+	}
+	head(w, columns...)
 }
 
 func kindName(n int, disk int64) string {

@@ -82,7 +82,8 @@ func (p Panel) draw(w io.Writer, y float64) {
 		for _, at := range l.Points {
 			fmt.Fprintf(&points, "%.1f,%.1f ", left+width*at.X, y+h*(1-at.Y/most))
 		}
-		fmt.Fprintf(w, `<polyline points="%s" fill="none" stroke="%s" stroke-width="1.3"/>`+"\n", strings.TrimSpace(points.String()), colour(i))
+		fmt.Fprintf(w, `<polyline points="%s" fill="none" stroke="%s" stroke-width="1.3"/>`+"\n",
+			strings.TrimSpace(points.String()), colour(i))
 	}
 	p.names(w, y-6)
 }
