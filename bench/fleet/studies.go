@@ -119,8 +119,8 @@ func (o options) loss(w io.Writer) []plot.Panel {
 	nothing, all := o.nothing(), o.watched(events...)
 	fmt.Fprintf(w, "%s, %s of %s. Without a loss the origin is asked for %.2f Gbit/s.\n\n",
 		count(o.edges, "edge"), count(o.shields, "shield"), gigabytes(o.Shield.disk), o.bill(nothing, nothing).before[shielded])
-	head(w, fmt.Sprintf("lost for %d minutes", away), "edges keep less, worst minute", "edges fetch more", "origin sends more", "worst minute",
-		"half of that after", "by modulo it sends more", "worst minute")
+	head(w, fmt.Sprintf("lost for %d minutes", away), "edges keep less, worst minute", "edges fetch more",
+		"origin sends more", "worst minute", "half of that after", "by modulo it sends more", "worst minute")
 	for i, e := range events {
 		b := o.bill(nothing, all[i])
 		row(w, e.name, points(b.worst), gb(b.edges), gb(b.fetched[shielded]), gbits(b.peak[shielded]),
