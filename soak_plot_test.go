@@ -3,48 +3,29 @@ package voyo_test
 import (
 	"bytes"
 	"encoding/xml"
-	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"testing"
 	"time"
-)
 
-// The plot's measures, in its own units.
-const (
-	plotWidth, panelHeight, panelGap = 720.0, 80.0, 34.0
-	plotLeft, plotTop                = 64.0, 24.0
+	"github.com/voyo-music/caddy-voyo/internal/plot"
 )
 
 // svg draws the record: a panel for each column, one below the other, over the same time.
 func (r *record) svg() []byte {
-	var b bytes.Buffer
-	width, height := plotLeft+plotWidth+16, plotTop+float64(len(columns))*(panelHeight+panelGap)+16
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" font-family="sans-serif" font-size="11">`+"\n", width, height)
-	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" fill="#fff"/>`+"\n")
 	end := r.samples[len(r.samples)-1].at.Seconds()
+	panels := make([]plot.Panel, len(columns))
 	for i, c := range columns {
-		r.panel(&b, c, plotTop+float64(i)*(panelHeight+panelGap), end)
+		points := make([]plot.Point, len(r.samples))
+		for j, v := range r.values(c) {
+			points[j] = plot.Point{X: r.samples[j].at.Seconds() / end, Y: v}
+		}
+		panels[i] = plot.Panel{
+			Title: strings.TrimSpace(c.name + " " + c.unit), Most: 1, Format: c.format, Lines: []plot.Line{{Points: points}},
+		}
 	}
-	fmt.Fprintf(&b, `<text x="%.0f" y="%.0f" text-anchor="end" fill="#555">%s</text>`+"\n</svg>\n",
-		plotLeft+plotWidth, height-8, time.Duration(end*float64(time.Second)).Round(time.Second))
-	return b.Bytes()
-}
-
-// panel draws a column from zero to the most that it has.
-func (r *record) panel(w io.Writer, c column, top, end float64) {
-	values := r.values(c)
-	most := max(slices.Max(values), 1)
-	fmt.Fprintf(w, `<text x="%.0f" y="%.1f" font-weight="bold">%s</text>`+"\n", plotLeft, top-6, strings.TrimSpace(c.name+" "+c.unit))
-	fmt.Fprintf(w, `<rect x="%.0f" y="%.1f" width="%.0f" height="%.0f" fill="#f6f7f9" stroke="#ccd"/>`+"\n", plotLeft, top, plotWidth, panelHeight)
-	fmt.Fprintf(w, `<text x="%.0f" y="%.1f" text-anchor="end" fill="#555">%s</text>`+"\n", plotLeft-6, top+9, c.format(most))
-	fmt.Fprintf(w, `<text x="%.0f" y="%.1f" text-anchor="end" fill="#555">0</text>`+"\n", plotLeft-6, top+panelHeight)
-	var points strings.Builder
-	for i, v := range values {
-		fmt.Fprintf(&points, "%.1f,%.1f ", plotLeft+plotWidth*r.samples[i].at.Seconds()/end, top+panelHeight*(1-v/most))
-	}
-	fmt.Fprintf(w, `<polyline points="%s" fill="none" stroke="#2b5fd9" stroke-width="1.3"/>`+"\n", strings.TrimSpace(points.String()))
+	panels[len(panels)-1].Ticks = []plot.Tick{{X: 1, Text: time.Duration(end * float64(time.Second)).Round(time.Second).String()}}
+	return plot.SVG(panels...)
 }
 
 // grown returns a record of a soak whose resident memory is as given, in MiB.

@@ -27,6 +27,10 @@ const (
 	roughTracks  = 40
 	roughClients = 6
 	roughTrouble = 40 // of 100 answers
+
+	// roughLag is how long the edge may take to read what its upstream has sent, on a
+	// machine that is busy with both and with all clients.
+	roughLag = 5 * time.Second
 )
 
 func newRough(t *testing.T) *rough {
@@ -43,6 +47,7 @@ func newRough(t *testing.T) *rough {
 	r := &rough{
 		url: fmt.Sprintf("http://127.0.0.1:%d", reservePort(t)), script: script, upstream: chaos.NewUpstream(script), origin: "http://" + l.Addr().String(),
 	}
+	r.upstream.Lag = roughLag
 	served := make(chan error, 1)
 	go func() { served <- r.upstream.Serve(l) }()
 	t.Cleanup(func() {

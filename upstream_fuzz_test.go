@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
@@ -77,34 +78,67 @@ func FuzzUpstream(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, art bool, first, second string) {
-		transport := rawUpstream(raw)
-		defer transport.CloseIdleConnections()
 		h := newTestHandler(t, at("http://upstream.example/song.opus"))
-		h.client = transport
-		upstream, body, whole := readAnswer(raw)
-		target := "/cdn/stream/" + testID
-		if art {
-			target = "/cdn/art/" + testID
-		}
-		for _, field := range []string{first, second} {
-			header := make(http.Header)
-			if field != "" {
-				header.Set("Range", field)
-			}
-			checkFetched(t, h, header)
-			w, aborted := serveOrAbort(t, h, newTestRequest(http.MethodGet, target, header))
-			checkHeader(t, w.Header(), clientFields)
-			switch {
-			case w.Code >= 400:
-			case upstream == nil || upstream.StatusCode != http.StatusOK && upstream.StatusCode != http.StatusPartialContent:
-				t.Errorf("got %d of %+v", w.Code, upstream)
-			case !checkBytes(w, upstream, body):
-				t.Errorf("got %d, %q and %q of %d, %q and %q", w.Code, w.Header(), w.Body, upstream.StatusCode, upstream.Header, body)
-			case w.Code == http.StatusOK && !aborted && (!whole || w.Body.Len() < len(body)):
-				t.Errorf("%q passes for all of %q, which is whole: %t", w.Body, body, whole)
-			}
-		}
+		checkRaw(t, h, raw, art, first, second)
 	})
+}
+
+// FuzzShield is FuzzUpstream with that server as a shield, too.
+func FuzzShield(f *testing.F) {
+	const edge = "Cache-Status: voyo; hit; ttl=5\r\nContent-Type: audio/ogg\r\nEtag: \"1\"\r\n"
+	for _, raw := range []string{
+		"HTTP/1.1 200 OK\r\n" + edge + "Content-Length: 5\r\nCDN-Cache-Control: max-age=9\r\nAge: 4\r\nCache-Tag: a, b\r\nVary: Origin\r\n\r\nOggS!",
+		"HTTP/1.1 206 Partial Content\r\n" + edge + "Content-Length: 2\r\nContent-Range: bytes 1-2/5\r\nCDN-Cache-Control: no-store\r\n\r\ngg",
+		"HTTP/1.1 404 Not Found\r\n" + edge + "CDN-Cache-Control: max-age=99999999999999999999\r\n\r\n", "HTTP/1.1 404 Not Found\r\n\r\n",
+		"HTTP/1.1 416 No\r\n" + edge + "Content-Range: bytes */5\r\n\r\n", "HTTP/1.1 304 Not Modified\r\n" + edge + "\r\n",
+		"HTTP/1.1 451 No\r\n\r\n", "HTTP/1.1 508 Loop\r\n\r\n", "HTTP/1.1 503 No\r\n\r\n", "HTTP/1.1 410 Gone\r\n" + edge + "\r\n",
+		"HTTP/1.1 200 OK\r\nCache-Status: \"voyo\"; hit, (voyo a);x=:AA==:, other;fwd=miss\r\nContent-Length: 2\r\n\r\nOg",
+		"HTTP/1.1 200 OK\r\nCache-Status: voyo;detail=\"\\\"a, b\", a\r\nCache-Status: b\r\nContent-Length: 9\r\n\r\nshort", "nonsense",
+	} {
+		f.Add([]byte(raw), false, "bytes=1-2", "")
+		f.Add([]byte(raw), true, "", "bytes=-1")
+	}
+	f.Fuzz(func(t *testing.T, raw []byte, art bool, first, second string) {
+		h := newTestHandler(t, at("http://upstream.example/song.opus"))
+		h.shields = &shields{policy: reverseproxy.FirstSelection{}}
+		for i, at := range tier(2) {
+			s := newShield(i, mustURL(t, strings.Replace(at, "https", "http", 1)))
+			s.health = new(shieldHealth)
+			h.shields.list = append(h.shields.list, s)
+		}
+		checkRaw(t, h, raw, art, first, second)
+	})
+}
+
+// checkRaw has clients ask a handler whose upstreams all answer with the bytes.
+func checkRaw(t *testing.T, h *Handler, raw []byte, art bool, ranges ...string) {
+	t.Helper()
+	transport := rawUpstream(raw)
+	defer transport.CloseIdleConnections()
+	h.client = transport
+	upstream, body, whole := readAnswer(raw)
+	target := "/cdn/stream/" + testID
+	if art {
+		target = "/cdn/art/" + testID
+	}
+	for _, field := range ranges {
+		header := make(http.Header)
+		if field != "" {
+			header.Set("Range", field)
+		}
+		checkFetched(t, h, header)
+		w, aborted := serveOrAbort(t, h, newTestRequest(http.MethodGet, target, header))
+		checkHeader(t, w.Header(), clientFields)
+		switch {
+		case w.Code >= 400:
+		case upstream == nil || upstream.StatusCode != http.StatusOK && upstream.StatusCode != http.StatusPartialContent:
+			t.Errorf("got %d of %+v", w.Code, upstream)
+		case !checkBytes(w, upstream, body):
+			t.Errorf("got %d, %q and %q of %d, %q and %q", w.Code, w.Header(), w.Body, upstream.StatusCode, upstream.Header, body)
+		case w.Code == http.StatusOK && !aborted && (!whole || w.Body.Len() < len(body)):
+			t.Errorf("%q passes for all of %q, which is whole: %t", w.Body, body, whole)
+		}
+	}
 }
 
 // checkFetched fetches as the cache does, whose own checks are not asked for here.

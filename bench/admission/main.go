@@ -9,6 +9,8 @@ import (
 	"os"
 	"runtime"
 	"sync"
+
+	"github.com/voyo-music/caddy-voyo/internal/sim"
 )
 
 // setting is what contenders are compared at.
@@ -120,20 +122,20 @@ type tally struct {
 
 // play runs a trace through a policy. A disk that is there has 95% of the
 // catalogue at the beginning, and whatever has been read since.
-func (t *trace) play(p policy, disk bool) result {
+func (t *trace) play(p sim.Policy, disk bool) result {
 	var res result
 	stored := make([]bool, t.slices)
 	for i := range stored {
-		stored[i] = disk && mix(uint64(i))%100 < 95
+		stored[i] = disk && sim.Mix(uint64(i))%100 < 95
 	}
 	var last int64
 	for _, r := range t.reads {
-		hit := p.read(r, stored[r.slice])
-		stored[r.slice] = disk
-		_, written := p.usage()
+		hit := p.Read(r.Read, stored[r.Slice])
+		stored[r.Slice] = disk
+		_, written := p.Usage()
 		if !hit && r.phase != warmUp {
 			res.written += written - last
-			res.below += max(int64(r.n), written-last) // for memory, all of the slice
+			res.below += max(int64(r.N), written-last) // for memory, all of the slice
 		}
 		last = written
 		if !r.scan {
@@ -152,7 +154,7 @@ func (t *tally) count(r read, hit bool) {
 			*hits += n
 		}
 	}
-	one(true, &t.asked, &t.hit, int64(r.n))
+	one(true, &t.asked, &t.hit, int64(r.N))
 	one(r.start, &t.plays, &t.ready, 1)
 	one(r.visit, &t.visits, &t.found, 1)
 }

@@ -1,83 +1,87 @@
 package main
 
+import "github.com/voyo-music/caddy-voyo/internal/sim"
+
 // tinyLFU is W-TinyLFU (Einziger et al., 2017): an LRU window of 1%, in front of
 // an SLRU that takes what leaves the window only if a sketch has seen it more
 // often than what it would evict for it.
 type tinyLFU struct {
-	count                        counting
+	count                        sim.Counting
 	limit                        int64
-	window, probation, protected *queue
+	window, probation, protected *sim.Queue
 	seen                         *sketch
 	written                      int64
 }
 
-func newTinyLFU(c counting) func(int64) policy {
-	return func(limit int64) policy {
+func newTinyLFU(c sim.Counting) func(int64) sim.Policy {
+	return func(limit int64) sim.Policy {
+		qs := sim.NewQueues(3)
 		return &tinyLFU{
 			count: c, limit: limit, seen: newSketch(int(limit / sliceSize)),
-			window: newQueue(), probation: newQueue(), protected: newQueue(),
+			window: qs[0], probation: qs[1], protected: qs[2],
 		}
 	}
 }
 
-func (p *tinyLFU) usage() (held, written int64) {
-	return p.window.bytes + p.probation.bytes + p.protected.bytes, p.written
+func (p *tinyLFU) Usage() (held, written int64) {
+	return p.window.Bytes + p.probation.Bytes + p.protected.Bytes, p.written
 }
 
-func (p *tinyLFU) read(r read, _ bool) bool {
-	for _, q := range []*queue{p.window, p.probation, p.protected} {
-		if e, ok := q.lru.Get(r.slice); ok {
+func (p *tinyLFU) Read(r sim.Read, _ bool) bool {
+	for _, q := range []*sim.Queue{p.window, p.probation, p.protected} {
+		if e := q.Get(r.Slice); e != nil {
+			q.Front(e)
 			if p.use(e, r) && q == p.probation {
 				p.protect(e)
 			}
 			return true
 		}
 	}
-	e := &entry{id: r.slice, length: int64(r.length)}
-	p.seen.add(e.id)
-	e.used = p.count.weight(r) - e.length // the use is counted already
-	p.window.push(e)
-	p.written += e.length
-	for p.window.bytes > max(p.limit/100, sliceSize) {
-		p.admit(p.window.pop())
+	e := &sim.Entry{ID: r.Slice, Length: int64(r.Length)}
+	p.seen.add(e.ID)
+	e.Used = p.count.Weight(r) - e.Length // the use is counted already
+	p.window.Push(e)
+	p.written += e.Length
+	for p.window.Bytes > max(p.limit/100, sliceSize) {
+		p.admit(p.window.Pop())
 	}
 	return false
 }
 
 // use counts a read, and reports whether that makes a use full.
-func (p *tinyLFU) use(e *entry, r read) bool {
-	e.used += p.count.weight(r)
-	if e.used < e.length {
+func (p *tinyLFU) use(e *sim.Entry, r sim.Read) bool {
+	e.Used += p.count.Weight(r)
+	if e.Used < e.Length {
 		return false
 	}
-	e.used -= e.length
-	p.seen.add(e.id)
+	e.Used -= e.Length
+	p.seen.add(e.ID)
 	return true
 }
 
-func (p *tinyLFU) protect(e *entry) {
-	p.probation.remove(e)
-	p.protected.push(e)
-	for p.protected.bytes > p.limit/100*79 {
-		p.probation.push(p.protected.pop())
+func (p *tinyLFU) protect(e *sim.Entry) {
+	p.probation.Remove(e)
+	p.protected.Push(e)
+	for p.protected.Bytes > p.limit/100*79 {
+		p.probation.Push(p.protected.Pop())
 	}
 }
 
 // admit lets a slice in from the window, if it is worth more than what goes for it.
-func (p *tinyLFU) admit(e *entry) {
-	room := p.limit - max(p.limit/100, sliceSize) - e.length
-	for p.probation.bytes+p.protected.bytes > room {
+func (p *tinyLFU) admit(e *sim.Entry) {
+	room := p.limit - max(p.limit/100, sliceSize) - e.Length
+	for p.probation.Bytes+p.protected.Bytes > room {
 		victims := p.probation
-		if victims.bytes == 0 {
+		if victims.Bytes == 0 {
 			victims = p.protected
 		}
-		_, v, ok := victims.lru.GetOldest()
-		if !ok || p.seen.of(e.id) <= p.seen.of(v.id) {
+		v := victims.Oldest()
+		if v == nil || p.seen.of(e.ID) <= p.seen.of(v.ID) {
 			return
 		}
-		victims.pop()
+		victims.Pop()
 	}
-	p.probation.push(e)
+	p.probation.Push(e)
 }
 
 // sketch counts roughly how often each ID was added, in a count-min sketch of
@@ -102,15 +106,7 @@ func newSketch(entries int) *sketch {
 }
 
 func (s *sketch) counter(row int, id uint32) *uint8 {
-	return &s.rows[row][mix(uint64(id)<<2|uint64(row))&s.mask] //nolint:gosec // row is below 4
-}
-
-// mix is splitmix64's.
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
+	return &s.rows[row][sim.Mix(uint64(id)<<2|uint64(row))&s.mask] //nolint:gosec // row is below 4
 }
 
 func (s *sketch) add(id uint32) {

@@ -4,7 +4,8 @@ import (
 	"container/heap"
 	"math"
 	"math/rand/v2"
-	"sort"
+
+	"github.com/voyo-music/caddy-voyo/internal/sim"
 )
 
 const (
@@ -13,15 +14,14 @@ const (
 	bitrate   = 16_000 // bytes that a listener hears in a second: 128 kbit/s
 )
 
-// read is what memory is asked for: some bytes of one slice.
+// read is what memory is asked for, and by whom.
 type read struct {
-	slice  uint32 // its number in the catalogue
-	length int32  // of the slice
-	n      int32  // bytes read of it
-	phase  phase
-	start  bool // the first byte of a play: it should come at once
-	visit  bool // the first of its listener in this slice
-	scan   bool // by a crawler, whose hits nobody cares about
+	sim.Read
+
+	phase phase
+	start bool // the first byte of a play: it should come at once
+	visit bool // the first of its listener in this slice
+	scan  bool // by a crawler, whose hits nobody cares about
 }
 
 // phase is the part of a trace that a read belongs to.
@@ -110,27 +110,27 @@ func (a *agenda) Pop() any {
 // maker makes a trace.
 type maker struct {
 	workload
-	rng   *rand.Rand
-	sizes []int // of the tracks, in bytes
-	first []int // number of each track's first slice
-	rank  []int // the track at each rank of popularity
-	cdf   []float64
-	next  agenda
-	out   *trace
+	rng    *rand.Rand
+	sizes  []int          // of the tracks, in bytes
+	first  []int          // number of each track's first slice
+	rank   []int          // the track at each rank of popularity
+	tastes sim.Popularity // of the ranks
+	next   agenda
+	out    *trace
 }
 
 func newTrace(w workload) *trace {
 	m := &maker{workload: w, out: &trace{}}
 	m.rng = rand.New(rand.NewPCG(w.seed, 1)) //nolint:gosec // a trace must be the same each time
 	m.catalogue()
-	m.cdf = zipfCDF(w.tracks, w.zipf)
+	m.tastes = sim.Zipf(w.tracks, w.zipf, 1)
 	now := 0.0
 	scan := m.crawler()
 	for i := range w.plays {
 		now += m.rng.ExpFloat64() / w.rate
 		m.run(now)
 		if m.rng.Float64() < w.drift { // a track comes up, another goes
-			a, b := m.draw(), m.rng.IntN(w.tracks)
+			a, b := m.tastes.Draw(m.rng), m.rng.IntN(w.tracks)
 			m.rank[a], m.rank[b] = m.rank[b], m.rank[a]
 		}
 		at := float64(i) / float64(w.plays)
@@ -166,30 +166,10 @@ func (m *maker) catalogue() {
 	}
 }
 
-// zipfCDF returns the summed probabilities of n ranks. (rand.Zipf knows exponents
-// above 1 only.)
-func zipfCDF(n int, exponent float64) []float64 {
-	cdf := make([]float64, n)
-	sum := 0.0
-	for i := range cdf {
-		sum += math.Pow(float64(i+1), -exponent)
-		cdf[i] = sum
-	}
-	for i := range cdf {
-		cdf[i] /= sum
-	}
-	return cdf
-}
-
-// draw returns a rank by its popularity.
-func (m *maker) draw() int {
-	return min(sort.SearchFloat64s(m.cdf, m.rng.Float64()), len(m.cdf)-1)
-}
-
 // listen lets a listener begin to play. 30% leave after 10 to 30 seconds, 10% go
 // to another place in the track.
 func (m *maker) listen(now float64, p phase) {
-	track := m.rank[m.draw()]
+	track := m.rank[m.tastes.Draw(m.rng)]
 	size := m.sizes[track]
 	s := &session{at: now, track: track, end: size, phase: p, start: true}
 	var ahead int
@@ -267,7 +247,7 @@ func (m *maker) step(s *session) bool {
 		n = 2
 	}
 	m.out.reads = append(m.out.reads, read{
-		slice: uint32(m.first[s.track] + i), length: int32(length), n: int32(n), //nolint:gosec // they are smaller
+		Read:  sim.Read{Slice: uint32(m.first[s.track] + i), Length: int32(length), N: int32(n)}, //nolint:gosec // they are smaller
 		phase: s.phase, start: s.start, visit: s.last != i+1, scan: s.scan,
 	})
 	s.start, s.last = false, i+1

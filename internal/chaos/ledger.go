@@ -13,6 +13,10 @@ import (
 // Ledger is what an upstream has said, which is all that an edge can know. Its versions
 // change when they are told to.
 type Ledger struct {
+	// Lag is how long what is said may be on its way, until the edge knows it. Who asks
+	// meanwhile joins those who wait for it. None on a network in memory.
+	Lag time.Duration
+
 	s Script
 
 	mu       sync.Mutex

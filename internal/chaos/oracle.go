@@ -151,7 +151,7 @@ func (l *Ledger) checkDenial(a Answer) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, path := range a.Visit.Paths {
-		if at, ok := l.denials[path]; ok && !a.Since.at.After(at.Add(l.s.Node.Negative)) {
+		if at, ok := l.denials[path]; ok && !a.Since.at.After(at.Add(l.s.Node.Negative+l.Lag)) {
 			return nil
 		}
 	}

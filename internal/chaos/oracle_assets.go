@@ -59,7 +59,7 @@ func (l *Ledger) tooOld(a Answer, o Object, version int) error {
 	if o.Control == "" {
 		limit = l.s.Node.TTL
 	}
-	limit += max(l.s.Node.Revalidate, l.s.Node.IfError)
+	limit += max(l.s.Node.Revalidate, l.s.Node.IfError) + l.Lag
 	if last := l.said[o.Path][version]; a.Since.at.Sub(last) > limit {
 		return fmt.Errorf("stale for %s", a.Since.at.Sub(last)-limit)
 	}
