@@ -22,19 +22,19 @@ var ErrInvalid = errors.New("invalid entry")
 // there are to apply them.
 var ErrUnknownNodes = errors.New("the nodes are not known")
 
+// AppendPatience bounds how long Append waits for the acknowledgement of an entry. Within it
+// the entry is sent again and again: an election in the cluster takes its time.
+const AppendPatience = 5 * time.Second
+
+// ReceiptPatience bounds how long Append waits for the nodes' answers.
+const ReceiptPatience = 5 * time.Second
+
 const (
 	// maxAppends bounds the calls of Append that are in progress at a time.
 	maxAppends = 64
 
-	// appendPatience bounds how long an acknowledgement is waited for. Within it the
-	// entry is sent again and again: an election in the cluster takes its time.
-	appendPatience = 5 * time.Second
-
 	// attemptPatience bounds how long each of these times is.
 	attemptPatience = 2 * time.Second
-
-	// receiptPatience bounds how long the nodes' answers are waited for.
-	receiptPatience = 5 * time.Second
 
 	// sureAfter is when a node that has not answered is looked at, as an operator may
 	// have removed it.
@@ -58,9 +58,9 @@ type Receipt struct {
 }
 
 // Append appends entries to the log, one after another, and waits until all nodes that
-// are registered have answered, or for receiptPatience after the last acknowledgement,
+// are registered have answered, or for ReceiptPatience after the last acknowledgement,
 // or until the context is done. Entries count as appended with JetStream's
-// acknowledgement, which a quorum of servers stands behind. Without one for appendPatience
+// acknowledgement, which a quorum of servers stands behind. Without one for AppendPatience
 // it ends with an error that is ErrUnavailable, and the context's if that is done; the
 // receipt says how many were appended before. An entry is in the log at most once,
 // however often it had to be sent. Other errors are ErrInvalid and ErrUnknownNodes. At
@@ -86,6 +86,9 @@ func (l *Log) Append(ctx context.Context, drafts ...Draft) (Receipt, error) {
 		m, err := l.compose(d, reply)
 		if err != nil {
 			return r, err
+		}
+		if i < len(drafts)-1 {
+			m.Header.Set(moreHeader, "1")
 		}
 		messages[i] = m
 	}
@@ -115,7 +118,7 @@ func (l *Log) compose(d Draft, reply string) (*nats.Msg, error) {
 
 // publish sends a message until it is acknowledged, and returns its sequence number.
 func (l *Log) publish(ctx context.Context, m *nats.Msg) (uint64, error) {
-	patience, cancel := context.WithTimeout(ctx, appendPatience)
+	patience, cancel := context.WithTimeout(ctx, AppendPatience)
 	defer cancel()
 	for {
 		seq, err := l.attempt(patience, m)
@@ -151,7 +154,7 @@ func (l *Log) attempt(ctx context.Context, m *nats.Msg) (uint64, error) {
 
 // collect waits for the answers of all nodes that are registered.
 func (l *Log) collect(ctx context.Context, c *call, r Receipt) (Receipt, error) {
-	ctx, cancel := context.WithTimeout(ctx, receiptPatience)
+	ctx, cancel := context.WithTimeout(ctx, ReceiptPatience)
 	defer cancel()
 	names, err := l.roll(ctx)
 	if err != nil {

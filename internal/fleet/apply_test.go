@@ -16,7 +16,7 @@ import (
 // An entry that can't be applied is tried again, and those behind it wait. The node is said
 // to fail, and its gate says so too, until it has applied it.
 func TestApplyFails(t *testing.T) {
-	shorten(t, &applyRetryMin, time.Millisecond)
+	shorten(t, &applyRetryFirst, time.Millisecond)
 	shorten(t, &applyRetryMax, 5*time.Millisecond)
 	c := natstest.Start(t, 1)
 	n, other := join(t, Config{URLs: c.URLs(), Node: "n"}), join(t, Config{URLs: c.URLs(), Node: "other"})

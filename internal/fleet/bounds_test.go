@@ -122,6 +122,29 @@ func TestManyAppends(t *testing.T) {
 	}
 }
 
+// However many entries come together, each node answers once, if all is well.
+func TestAnswersOnce(t *testing.T) {
+	c := natstest.Start(t, 1)
+	n := join(t, Config{URLs: c.URLs(), Node: "n"})
+	n.follow(t, Position{}, nil)
+	n.awaitCurrent(t)
+	nc, _, err := n.link()
+	if err != nil {
+		t.Fatal(err)
+	}
+	replies, err := nc.SubscribeSync(replySubject + ">")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drafts := slices.Repeat([]Draft{purge("x")}, MaxDrafts)
+	if got := receipt(n.append(t, drafts...)); got != "applied [n], pending [], failed []" {
+		t.Errorf("got %s", got)
+	}
+	if got, _, err := replies.Pending(); err != nil || got != 1 {
+		t.Errorf("%d answers, %v", got, err)
+	}
+}
+
 // A node that was called by a message of no fleet's does not answer it.
 func TestForeignReplies(t *testing.T) {
 	c := natstest.Start(t, 1)

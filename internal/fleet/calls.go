@@ -120,9 +120,10 @@ func (l *Log) reply(to string, a answer) error {
 
 // answerStatus answers a call for this node's status.
 func (l *Log) answerStatus(m *nats.Msg) {
-	l.serving.Lock()
-	defer l.serving.Unlock()
-	if l.ctx.Err() != nil {
+	select {
+	case l.serving <- struct{}{}:
+		defer func() { <-l.serving }()
+	case <-l.ctx.Done():
 		return
 	}
 	var status json.RawMessage

@@ -81,6 +81,7 @@ const MaxDrafts = 1000
 const (
 	kindHeader  = "Voyo-Kind"
 	replyHeader = "Voyo-Reply" // the instance that waits for answers, a dot and the ID of its call
+	moreHeader  = "Voyo-More"  // is there if there are more entries of this call: only failures are answered then
 )
 
 // trackID is what a subject's token may be made of.

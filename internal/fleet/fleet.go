@@ -68,7 +68,7 @@ type Status struct {
 	// Current is whether this node is known to all the others, and has applied, with
 	// all its followers, what was in the log when it last connected. It becomes false
 	// with the connection, and also when the log can't be read for longer than
-	// lapseAfter or when an entry can't be applied.
+	// 15 seconds (lapseAfter) or when an entry can't be applied.
 	Current bool
 
 	// Reason says in words why it is not Current, or that another node has the same
@@ -94,7 +94,7 @@ type Log struct {
 	hangUp   context.CancelFunc
 	finished chan struct{}  // closed with the connection
 	work     sync.WaitGroup // of the log and its followers
-	serving  sync.Mutex     // held while a status is answered
+	serving  chan struct{}  // has one in it while a status is answered
 	tokens   chan struct{}  // one for each Append that may be in progress
 
 	mu         sync.Mutex
@@ -129,6 +129,7 @@ func Open(c Config) (*Log, error) {
 		instance:  rand.Text(),
 		opened:    time.Now(),
 		finished:  make(chan struct{}),
+		serving:   make(chan struct{}, 1),
 		tokens:    make(chan struct{}, maxAppends),
 		changed:   make(chan struct{}),
 		why:       "there is no connection to NATS yet",
@@ -167,8 +168,7 @@ func (l *Log) Close() {
 		<-l.finished
 	}
 	l.hangUp()
-	l.serving.Lock()   // waits for the last one
-	l.serving.Unlock() //nolint:staticcheck // nothing has to be done within
+	l.serving <- struct{}{} // nobody answers any more
 }
 
 // Status returns how this node stands in its fleet.

@@ -140,7 +140,7 @@ func (f *Follower) take(ctx context.Context, s *session, m jetstream.Msg, meta *
 	at := Position{s.id, seq}
 	e, known := parse(m, at, meta.Timestamp)
 	if to := m.Headers().Get(replyHeader); known && to != "" && time.Until(meta.Timestamp) > s.skew-answerFor {
-		f.log.owe(seq, to)
+		f.log.owe(owed{seq: seq, to: to, more: m.Headers().Get(moreHeader) != ""})
 	}
 	if known && (e.Kind != Purge || seq > f.covered) {
 		if err := f.do(e); err != nil {

@@ -31,8 +31,8 @@ const (
 
 // How long to wait until an entry is applied again. A test may shorten it.
 var (
-	applyRetryMin = 100 * time.Millisecond
-	applyRetryMax = 10 * time.Second
+	applyRetryFirst = 100 * time.Millisecond
+	applyRetryMax   = 10 * time.Second
 )
 
 // Follower applies the entries of a log.
@@ -53,6 +53,7 @@ type Follower struct {
 	reading *session // in which it reads the log; nil if it does not
 	target  uint64   // how far the log was when it began to
 	current *session // in which it has got there
+	tried   *session // in which it could not read the log, at least once
 	reached bool     // it has been current before
 	failing bool     // what is to be applied next has failed
 	closed  bool
@@ -164,7 +165,7 @@ func (f *Follower) gate(now time.Time) passage {
 		return broken
 	case s != nil && f.current == s:
 		return open
-	case s != nil && f.reading == s:
+	case s != nil && (f.reading == s || f.tried != s):
 		return shut
 	case now.Before(f.log.opened.Add(openPatience)) && !f.reached: // NATS may be there in a moment
 		return shut
@@ -179,10 +180,10 @@ func (f *Follower) gate(now time.Time) passage {
 //
 // That is at once, at the cost of an atomic load, while the follower is current: it has
 // applied what was in the log when this node last connected. While it catches up Await
-// blocks, for gatePatience at most, and then returns ErrBehind; if what it has to
+// blocks, for 5 seconds at most (gatePatience), and then returns ErrBehind; if what it has to
 // apply fails it returns ErrFailing at once. While NATS is away, which includes that
 // it has no quorum, Await returns nil at once, so that the node goes on serving, except
-// during openPatience after Open, when it waits for the first catch-up. It returns the
+// during the 5 seconds after Open (openPatience), when it waits for the first catch-up. It returns the
 // context's error if that is done first, and nil when the follower is closed.
 func (f *Follower) Await(ctx context.Context) error {
 	if f.passes.Load() {
@@ -263,7 +264,7 @@ func (f *Follower) stumble(err error) {
 		f.stumbled = time.Now()
 	}
 	f.change(func() {
-		f.why = words(err)
+		f.tried, f.why = f.log.session, words(err)
 		if time.Since(f.stumbled) >= lapseAfter || f.current != f.reading {
 			f.reading, f.current = nil, nil
 		}
@@ -294,7 +295,7 @@ func (f *Follower) move(to Position) {
 
 // do applies an entry, as often as it takes. Its error is that of the follower's context.
 func (f *Follower) do(e Entry) error {
-	for wait := applyRetryMin; ; wait = min(2*wait, applyRetryMax) {
+	for wait := applyRetryFirst; ; wait = min(2*wait, applyRetryMax) {
 		err := contain.Do(func() error { return f.apply(f.ctx, e) })
 		kept := err == nil
 		if !kept && f.ctx.Err() != nil {

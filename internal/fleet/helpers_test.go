@@ -118,7 +118,6 @@ type story struct {
 	*notes
 
 	told []Entry
-	last Position
 	fail func(Entry) error // nil: nothing fails
 }
 

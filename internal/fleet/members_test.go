@@ -135,7 +135,7 @@ func TestRemovedNodeIsBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer watch.Stop()
+	t.Cleanup(func() { _ = watch.Stop() }) // the connection may be closed
 	for {
 		if u := <-watch.Updates(); u != nil && len(u.Value()) > 0 {
 			break

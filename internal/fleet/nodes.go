@@ -17,7 +17,7 @@ const (
 	// statusPatience bounds how long Nodes waits for what the nodes answer.
 	statusPatience = 2 * time.Second
 
-	// maxLookups bounds how many registrations are looked at at a time.
+	// maxLookups bounds how many registrations are looked up together.
 	maxLookups = 8
 )
 

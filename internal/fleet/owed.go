@@ -18,6 +18,7 @@ const (
 type owed struct {
 	seq    uint64
 	to     string
+	more   bool // that there is nothing to tell need not be said
 	failed bool // a follower could not keep it
 }
 
@@ -27,14 +28,14 @@ func find(list []owed, seq uint64) (int, bool) {
 }
 
 // owe takes note that an entry is to be answered for. Another follower may have done so.
-func (l *Log) owe(seq uint64, to string) {
+func (l *Log) owe(o owed) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	i, known := find(l.owed, seq)
+	i, known := find(l.owed, o.seq)
 	if known {
 		return
 	}
-	l.owed = slices.Insert(l.owed, i, owed{seq: seq, to: to})
+	l.owed = slices.Insert(l.owed, i, o)
 	if len(l.owed) > maxOwed {
 		l.owed = slices.Delete(l.owed, 0, 1)
 	}
@@ -67,6 +68,9 @@ func (l *Log) settle() {
 	l.owed = slices.Delete(l.owed, 0, n)
 	l.mu.Unlock()
 	for i, o := range due {
+		if o.more && !o.failed {
+			continue
+		}
 		if err := l.reply(o.to, answer{Seq: o.seq, Failed: o.failed, Done: true}); err == nil {
 			continue
 		}

@@ -86,7 +86,7 @@ func TestDropped(t *testing.T) {
 func TestLimitHolds(t *testing.T) {
 	shorten(t, &maxPurges, 3)
 	c, w, told := writer(t)
-	for _, word := range strings.Fields("1 2 3 4 5") {
+	for word := range strings.FieldsSeq("1 2 3 4 5") {
 		w.append(t, purge(word))
 	}
 	told.awaitWords(t, "1 2 3 4 5")

@@ -106,7 +106,7 @@ func (l *Link) pass(client net.Conn, address string) error {
 		return net.ErrClosed
 	}
 	defer l.remove(client)
-	server, err := net.Dial("tcp", address) //nolint:noctx // it is on this machine
+	server, err := net.Dial("tcp", address)
 	if err != nil {
 		return err
 	}

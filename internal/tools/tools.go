@@ -24,7 +24,7 @@ func Path(t testing.TB, program string) string {
 		dir = filepath.Join(home, ".cache", "caddy-voyo", "tools")
 	}
 	path := filepath.Join(dir, program)
-	if _, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(path); err != nil { // #nosec G703 -- named by the test
 		t.Fatalf("%s is neither in PATH nor in %s: run .ci/tools to install it", program, dir)
 	}
 	return path
