@@ -42,6 +42,7 @@ type following struct {
 
 	mu       sync.Mutex
 	position fleet.Position // up to which all is in effect
+	moved    chan struct{}  // closed when that changes; nil if nobody waits for it
 	kept     fleet.Position // up to which it stays so after a restart
 	behind   time.Time      // since when kept is not position, because a disk has failed; zero if none has
 	saved    time.Time      // when kept was last noted on disk
@@ -133,9 +134,11 @@ func (f *following) ailments() []string {
 
 // begin has the log applied.
 func (f *following) begin() {
-	f.position = f.start()
-	f.kept = f.position
-	f.follower = f.log.Follow(f.position, f.apply)
+	from := f.start()
+	f.mu.Lock()
+	f.position, f.kept = from, from
+	f.mu.Unlock()
+	f.follower = f.log.Follow(from, f.apply)
 	close(f.begun)
 }
 
@@ -266,6 +269,10 @@ func (f *following) advance(ctx context.Context, e fleet.Entry, failed error) er
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.position = e.Position
+	if f.moved != nil {
+		close(f.moved)
+		f.moved = nil
+	}
 	now := time.Now()
 	switch {
 	case failed != nil && f.behind.IsZero():

@@ -131,6 +131,7 @@ func (f failure) isShields() bool {
 // another upstream; what the shield's cache did is noted for the client.
 func (u *upstream) getShield(ctx context.Context, s *shield, trial bool, header http.Header) (*http.Response, error) {
 	own := upstreamHeader(u.asset, header, u.cdnLoop)
+	u.h.state.following.Load().setPosition(own)
 	resp, err := u.sendShield(ctx, s, trial, own)
 	var tiers string
 	if err == nil {
