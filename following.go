@@ -39,7 +39,7 @@ type following struct {
 	log      *fleetLog
 	begun    chan struct{}   // closed once there is a follower
 	follower *fleet.Follower // set before that
-	headway  headway         // for other nodes
+	headway  headway         // for requests between tiers
 
 	mu       sync.Mutex
 	position fleet.Position // up to which all is in effect
@@ -134,10 +134,12 @@ func (f *following) ailments() []string {
 
 // begin has the log applied.
 func (f *following) begin() {
-	f.position = f.start()
-	f.kept = f.position
-	f.headway.finish(f.position)
-	f.follower = f.log.Follow(f.position, f.apply)
+	from := f.start()
+	f.mu.Lock()
+	f.position, f.kept = from, from
+	f.mu.Unlock()
+	f.headway.finish(from)
+	f.follower = f.log.Follow(from, f.apply)
 	close(f.begun)
 }
 
@@ -223,7 +225,6 @@ func (f *following) apply(ctx context.Context, e fleet.Entry) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // whoever follows next does it again
 	}
-	f.headway.finish(e.Position)
 	if e.Kind != fleet.Skip {
 		appliedTotal.WithLabelValues(string(e.Kind)).Inc()
 	}
@@ -267,6 +268,7 @@ func (s *state) carryOut(ctx context.Context, e fleet.Entry) error {
 // advance notes that an entry is in effect, and whether it is kept. An error wraps
 // fleet.ErrNotKept.
 func (f *following) advance(ctx context.Context, e fleet.Entry, failed error) error {
+	f.headway.finish(e.Position)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.position = e.Position
