@@ -97,12 +97,25 @@ func TestFleetPurgeBehindShield(t *testing.T) {
 		t.Errorf("after it had been purged: %s, %v", h.header.Get("Cache-Status"), err)
 	}
 	f.log.Thaw(0)
+	eventually(t, "the other one has purged", func() bool {
+		return f.nodes[behind].series(t)[`caddy_voyo_fleet_applied_total{kind="purge"}`] > 0
+	})
 	f.awaitHealthy(t, behind)
 	for _, c := range f.nodes {
 		if h, err := c.hear(t.Context(), all[1]); err != nil {
 			t.Errorf("when all had applied it: %s, %s, %v", c.url, h.header.Get("Cache-Status"), err)
 		}
 	}
+}
+
+// mustTellWithout has two nodes have a song purged and another one taken down, at the same
+// time, as a node that is away has both take all the time that there is.
+func (f *fleet) mustTellWithout(t *testing.T, away int, purged, down song) {
+	t.Helper()
+	var group errgroup.Group
+	group.Go(func() error { return f.nodes[1].order(t.Context(), takedownURI, down) })
+	f.mustTell(t, 0, purgeURI, purged, f.name(away))
+	must(t, group.Wait())
 }
 
 // A node that was cut off during a purge and a takedown says so, goes on serving, and
@@ -128,9 +141,8 @@ func TestFleetRejoin(t *testing.T) {
 		t.Logf("a node said so %s after it was cut off", time.Since(cut).Round(time.Millisecond))
 	}()
 	f.archive.add(all[1])
-	f.mustTell(t, 0, purgeURI, all[0], f.name(away))
-	t.Logf("a purge was acknowledged by the others %s after that", time.Since(cut).Round(time.Millisecond))
-	f.mustTell(t, 1, takedownURI, down, f.name(away))
+	f.mustTellWithout(t, away, all[0], down)
+	t.Logf("the others have acknowledged a purge and a takedown %s after that", time.Since(cut).Round(time.Millisecond))
 	for _, c := range f.nodes[:away] {
 		c.mustHear(t, all[1])
 		c.mustBeTakenDown(t, down)
@@ -169,8 +181,7 @@ func TestFleetRestartWithDisk(t *testing.T) {
 	f.mustTell(t, 0, takedownURI, early)
 	lost.kill(t)
 	f.archive.add(all[1])
-	f.mustTell(t, 0, purgeURI, all[0], f.name(away))
-	f.mustTell(t, 1, takedownURI, down, f.name(away))
+	f.mustTellWithout(t, away, all[0], down)
 	lost.start(t)
 	began := time.Now()
 	lost.mustHear(t, all[1])

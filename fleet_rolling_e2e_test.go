@@ -10,7 +10,7 @@ import (
 // other, and reloaded, and so are the servers of their log, while clients stream what is
 // cached and what is not. No request fails, and no stream breaks.
 func TestFleetRolling(t *testing.T) {
-	const clients, between = 8, 12
+	const clients, between = 8, 8
 	for _, topology := range topologies {
 		t.Run(topology.name, func(t *testing.T) {
 			songs := newSongs(0, 400, 1<<20) // more than are heard

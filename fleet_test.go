@@ -193,9 +193,14 @@ func TestAwaitTier(t *testing.T) {
 				t.Errorf("%q: %v after %s", position, err, took)
 			}
 		}
-		if took, err := await("4@s"); err == nil || took != positionPatience {
-			t.Errorf("%v after %s", err, took)
+		fresh := new(following)
+		for _, behind := range []*following{f, fresh} {
+			s.following.Store(behind)
+			if took, err := await("4@s"); err == nil || took != positionPatience {
+				t.Errorf("%v after %s", err, took)
+			}
 		}
+		s.following.Store(f)
 		f.state = s
 		s.art, s.streams = cache.New(cache.Limits{}), cache.New(cache.Limits{})
 		defer s.art.Close()

@@ -106,7 +106,9 @@ func (s *state) awaitTier(ctx context.Context, header http.Header) error {
 func (h *headway) missing(p fleet.Position) <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.done.Stream != p.Stream || h.done.Seq >= p.Seq {
+	switch {
+	case h.done.Seq == 0: // it has applied nothing yet of any log
+	case h.done.Stream != p.Stream || h.done.Seq >= p.Seq:
 		return nil
 	}
 	if h.moved == nil {
