@@ -31,8 +31,8 @@ type purgeAnswer struct {
 	Paths []string     `json:"paths,omitempty"`
 	All   bool         `json:"all,omitempty"`
 
-	Keys      int `json:"keys"`      // of the caches, whether something was kept there or not
-	Locations int `json:"locations"` // that resolvers had told here, forgotten; with a fleet not counted
+	Keys      int  `json:"keys"`                // of the caches, whether something was kept there or not
+	Locations *int `json:"locations,omitempty"` // that resolvers had told, forgotten; absent with a fleet
 	fleetReceipt
 }
 
@@ -65,16 +65,20 @@ func (a *adminAPI) servePurge(w http.ResponseWriter, r *http.Request, handlers [
 	}
 	// The states of a configuration that is being loaded are purged, too.
 	var failed []error
+	forgotten := 0
 	for _, s := range statesInPool() {
 		if s.following.Load() != nil {
 			continue // it hears of it from the fleet
 		}
 		locations, err := s.purge(ctx, p)
-		answer.Locations += locations
+		forgotten += locations
 		failed = append(failed, err)
 		if log == nil {
 			answer.Nodes++
 		}
+	}
+	if log == nil {
+		answer.Locations = &forgotten
 	}
 	err = errors.Join(failed...)
 	countPurge(answer)

@@ -94,8 +94,11 @@ func (p purgeAnswer) print(w io.Writer) {
 	for _, path := range p.Paths {
 		fmt.Fprintln(w, "purged path", path)
 	}
-	fmt.Fprintf(w, "%s, %s forgotten, %s\n",
-		counted(p.Keys, "key"), counted(p.Locations, "location"), counted(p.Nodes, "node"))
+	what := counted(p.Keys, "key")
+	if p.Locations != nil {
+		what += ", " + counted(*p.Locations, "location") + " forgotten"
+	}
+	fmt.Fprintf(w, "%s, %s\n", what, counted(p.Nodes, "node"))
 	p.printOthers(w)
 }
 

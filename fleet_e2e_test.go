@@ -293,3 +293,45 @@ func TestFleetWithoutNATS(t *testing.T) {
 		t.Error("it was still there")
 	}
 }
+
+// An edge has purged, and its shield has not heard of it yet: the edge waits for it for a
+// moment, and asks the resolvers then. The shield's old bytes never come back.
+func TestFleetTiers(t *testing.T) {
+	songs := newSongs(0, 2, 300_000)
+	s, other := songs[0], songs[1]
+	a := newArchive(t, songs...)
+	servers := natstest.Start(t, 1)
+	link := servers.Link()
+	shield := startChild(t, fleetSite(a.URL, "shield", link.URLs(), t.TempDir()))
+	edge := startChild(t, strings.Replace(fleetSite(a.URL, "edge", servers.URLs(), t.TempDir()), "fleet ", shieldedBy(shield.url)+"fleet ", 1))
+	for _, c := range []*child{shield, edge} {
+		c.awaitFleet(t, "")
+	}
+	edge.store(t, songs)
+	shield.store(t, songs)
+	for range 5 {
+		s = s.next()
+		a.add(s)
+		edge.tell(t, "/voyo/purge", idsBody(s), 2)
+		h, err := edge.hear(t.Context(), s)
+		if err != nil || len(tiersOf(h.header)) != 2 {
+			t.Fatal(h, err)
+		}
+	}
+
+	link.Silence()
+	s = s.next()
+	a.add(s)
+	edge.tell(t, "/voyo/purge", idsBody(s), 1, "shield")
+	if h, err := edge.hear(t.Context(), s); err != nil || len(tiersOf(h.header)) != 1 {
+		t.Error(h, err)
+	}
+	if !shield.mustHear(t, other) {
+		t.Error("the shield does not serve on")
+	}
+	link.Heal()
+	shield.awaitFleet(t, "")
+	if shield.mustHear(t, s) {
+		t.Error("it was there")
+	}
+}

@@ -134,10 +134,12 @@ func (f *following) ailments() []string {
 
 // begin has the log applied.
 func (f *following) begin() {
-	f.position = f.start()
-	f.kept = f.position
-	f.headway.finish(f.position)
-	f.follower = f.log.Follow(f.position, f.apply)
+	from := f.start()
+	f.mu.Lock()
+	f.position, f.kept = from, from
+	f.mu.Unlock()
+	f.headway.finish(from)
+	f.follower = f.log.Follow(from, f.apply)
 	close(f.begun)
 }
 
