@@ -50,6 +50,7 @@ func (a *adminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: "/voyo/status", Handler: only(a.serveStatus, http.MethodGet, http.MethodHead)},
 		{Pattern: "/voyo/explain", Handler: only(a.serveExplain, http.MethodGet, http.MethodHead)},
 		{Pattern: "/voyo/purge", Handler: only(a.servePurge, http.MethodPost)},
+		{Pattern: "/voyo/takedown", Handler: only(a.serveTakedown, http.MethodPost)},
 		{Pattern: "/voyo/prefetch", Handler: only(a.servePrefetch, http.MethodPost)},
 	}
 }

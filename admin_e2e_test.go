@@ -71,12 +71,12 @@ type figures struct {
 	Prefetches struct{ Requested, Warm int }
 	Locations  struct{ Remembered, Lookups int }
 	Caches     map[string]struct {
-		Entries, Hits, Misses int
-		Bytes, Limit          int64
-		Disk                  *struct {
-			Objects int
-			Limit   int64
-			State   string
+		Entries, Hits, Misses, Fills int
+		Bytes, Limit                 int64
+		Disk                         *struct {
+			Objects, Slices int
+			Limit           int64
+			State           string
 		}
 	}
 	Resolvers []struct {

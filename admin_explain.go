@@ -164,6 +164,9 @@ func (h *Handler) explainOurs(ctx context.Context, at shape, u *url.URL, origin 
 	if err != nil {
 		return explanation{Outcome: outcomeRefused, Reason: errInvalidID.message}
 	}
+	if at.endpoint != endpointHealth && h.state.takedowns.has(req.asset.ID) {
+		return explanation{Outcome: outcomeRefused, Reason: "the track is taken down: " + errTakenDown.message}
+	}
 	switch at.endpoint {
 	case endpointStream:
 		return h.explainAsset(ctx, h.state.streams, req.asset)

@@ -27,7 +27,7 @@ const (
 	prefetchWarming = "warming" // has begun
 	prefetchAlready = "already" // warm, or being warmed
 	prefetchDone    = "done"    // warm; only where the client waits for it
-	prefetchFailed  = "failed"  // could not be warmed; likewise
+	prefetchFailed  = "failed"  // could not be warmed; likewise, or at once if it is taken down
 	prefetchBusy    = "busy"    // too many others are being warmed
 	prefetchInvalid = "invalid" // no ID
 )
@@ -114,6 +114,10 @@ func (q prefetchRequest) begin(r *http.Request, handlers []*Handler, id string) 
 	}
 	var begun warmings
 	for _, h := range handlers {
+		if h.state.takedowns.has(parsed) {
+			result.Status, result.Error = prefetchFailed, errTakenDown.message
+			continue
+		}
 		h.state.prefetches.Add(1)
 		what, w, _ := h.warm(r, asset, nil) // no client's lookup: who may ask this may ask for anything
 		switch what {

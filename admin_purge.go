@@ -1,7 +1,9 @@
 package voyo
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -29,9 +31,9 @@ type purgeAnswer struct {
 	Paths []string     `json:"paths,omitempty"`
 	All   bool         `json:"all,omitempty"`
 
-	Keys      int `json:"keys"`      // of the caches, whether something was kept there or not
-	Locations int `json:"locations"` // that resolvers had told, forgotten
-	Nodes     int `json:"nodes"`     // whose caches were purged
+	Keys      int  `json:"keys"`                // of the caches, whether something was kept there or not
+	Locations *int `json:"locations,omitempty"` // that resolvers had told, forgotten; absent with a fleet
+	fleetReceipt
 }
 
 // purge is what a request wants to be gone.
@@ -42,8 +44,9 @@ type purge struct {
 	tracks              []resolver.ID // of which locations are to be forgotten
 }
 
-// servePurge purges, and answers when it is in effect.
-func (a *adminAPI) servePurge(w http.ResponseWriter, r *http.Request, _ []*Handler) error {
+// servePurge purges, and answers when it is in effect. With a fleet it is all of it that
+// purges.
+func (a *adminAPI) servePurge(w http.ResponseWriter, r *http.Request, handlers []*Handler) error {
 	var asked purgeRequest
 	if err := readJSON(w, r, &asked); err != nil {
 		return err
@@ -54,13 +57,28 @@ func (a *adminAPI) servePurge(w http.ResponseWriter, r *http.Request, _ []*Handl
 	}
 	// Half a purge is none: that the client leaves does not end it.
 	ctx := context.WithoutCancel(r.Context())
+	log := fleetOf(handlers)
+	if log != nil {
+		if answer.fleetReceipt, err = asked.tell(ctx, log); err != nil {
+			return err
+		}
+	}
 	// The states of a configuration that is being loaded are purged, too.
 	var failed []error
+	forgotten := 0
 	for _, s := range statesInPool() {
-		answer.Nodes++
+		if s.following.Load() != nil {
+			continue // it hears of it from the fleet
+		}
 		locations, err := s.purge(ctx, p)
-		answer.Locations += locations
+		forgotten += locations
 		failed = append(failed, err)
+		if log == nil {
+			answer.Nodes++
+		}
+	}
+	if log == nil {
+		answer.Locations = &forgotten
 	}
 	err = errors.Join(failed...)
 	countPurge(answer)
@@ -101,6 +119,26 @@ func (q purgeRequest) parse() (p purge, answer purgeAnswer, err error) {
 	answer.Tags, answer.Paths, answer.All = q.Tags, q.Paths, q.All
 	answer.Keys = len(p.streams) + len(p.art) + len(p.pages)
 	return p, answer, nil
+}
+
+// decodePurge reads a purge that some node has told the fleet.
+func decodePurge(b []byte) (purge, error) {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	var asked purgeRequest
+	if err := dec.Decode(&asked); err != nil {
+		return purge{}, err
+	}
+	p, _, err := asked.parse()
+	return p, err
+}
+
+// purgeOf is the purge of all that is kept of a track.
+func purgeOf(id resolver.ID) (p purge) {
+	for _, a := range id.Assets() {
+		p.addAsset(a)
+	}
+	return p
 }
 
 func (p *purge) addAsset(a resolver.Asset) {
@@ -190,15 +228,22 @@ func (s *state) purge(ctx context.Context, p purge) (locations int, err error) {
 // logPurge says who has purged how much. What it was is not said: URLs of pages may have
 // secrets in their queries.
 func (a *adminAPI) logPurge(r *http.Request, answer purgeAnswer, err error) {
-	fields := []zap.Field{
-		zap.String("remote_addr", r.RemoteAddr),
+	fields := append(whoAsks(r),
 		zap.Int("ids", len(answer.IDs)),
 		zap.Int("tags", len(answer.Tags)),
 		zap.Int("paths", len(answer.Paths)),
 		zap.Bool("all", answer.All),
-		zap.Int("keys", answer.Keys),
-		zap.Int("nodes", answer.Nodes),
+		zap.Int("keys", answer.Keys))
+	fields = append(fields, answer.fields()...)
+	if err != nil {
+		fields = append(fields, zap.NamedError("disk_error", err))
 	}
+	a.logger.Info("purged", fields...)
+}
+
+// whoAsks says for the log who has sent a request.
+func whoAsks(r *http.Request) []zap.Field {
+	fields := []zap.Field{zap.String("remote_addr", r.RemoteAddr)}
 	if origin := r.Header.Get("Origin"); origin != "" {
 		fields = append(fields, zap.String("origin", origin))
 	}
@@ -206,8 +251,5 @@ func (a *adminAPI) logPurge(r *http.Request, answer purgeAnswer, err error) {
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		fields = append(fields, zap.String("client", r.TLS.PeerCertificates[0].Subject.String()))
 	}
-	if err != nil {
-		fields = append(fields, zap.NamedError("disk_error", err))
-	}
-	a.logger.Info("purged", fields...)
+	return fields
 }

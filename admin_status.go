@@ -14,10 +14,11 @@ import (
 // nodeStatus is the answer of /voyo/status. The figures at its top are those of all
 // nodes together.
 type nodeStatus struct {
-	Version string   `json:"version"`
-	Caddy   string   `json:"caddy"`
-	Status  string   `json:"status"` // as /health says it
-	Reasons []string `json:"reasons"`
+	Version string           `json:"version"`
+	Caddy   string           `json:"caddy"`
+	Status  string           `json:"status"` // as /health says it
+	Reasons []string         `json:"reasons"`
+	Fleet   *fleetMembership `json:"fleet,omitempty"`
 	stateStatus
 	Nodes []namedStatus `json:"nodes,omitempty"` // if there are several
 }
@@ -35,7 +36,8 @@ type stateStatus struct {
 	Requests      int              `json:"requests"` // being answered
 	ActiveStreams int64            `json:"activeStreams"`
 	Prefetches    prefetchStatus   `json:"prefetches"`
-	Panics        int64            `json:"panics"` // contained in the background
+	Takedowns     int              `json:"takedowns"` // tracks that are taken down
+	Panics        int64            `json:"panics"`    // contained in the background
 	Locations     locationStatus   `json:"locations"`
 	Caches        cachesStatus     `json:"caches"`
 	Resolvers     []resolverStatus `json:"resolvers"`
@@ -103,13 +105,21 @@ const (
 	statusFailing  = "failing"
 )
 
-// serveStatus answers how the node is.
+// serveStatus answers how the node is, or with ?fleet=true how all of its fleet are.
 func (a *adminAPI) serveStatus(w http.ResponseWriter, r *http.Request, handlers []*Handler) error {
+	if r.URL.Query().Get("fleet") == "true" {
+		return a.serveFleetStatus(w, r, handlers)
+	}
+	return adminJSON(w, r, nodeStatusOf(handlers))
+}
+
+// nodeStatusOf returns how the node is that has the handlers.
+func nodeStatusOf(handlers []*Handler) nodeStatus {
 	now := time.Now()
 	caddyVersion, _ := caddy.Version()
 	answer := nodeStatus{Version: moduleVersion(), Caddy: caddyVersion, Status: statusHealthy, Reasons: []string{}}
 	for _, h := range handlers {
-		for _, reason := range append(h.ailments(now), h.state.disksInUse().ailments()...) {
+		for _, reason := range h.ailments(now) {
 			if !slices.Contains(answer.Reasons, reason) {
 				answer.Reasons = append(answer.Reasons, reason)
 			}
@@ -117,6 +127,9 @@ func (a *adminAPI) serveStatus(w http.ResponseWriter, r *http.Request, handlers 
 	}
 	if len(answer.Reasons) > 0 {
 		answer.Status = statusDegraded
+	}
+	if log := fleetOf(handlers); log != nil {
+		answer.Fleet = log.membership()
 	}
 	states := statesOf(handlers)
 	seen := make(map[*store]bool)
@@ -127,10 +140,10 @@ func (a *adminAPI) serveStatus(w http.ResponseWriter, r *http.Request, handlers 
 		answer.Caches.Art.addDisk(s.disksInUse().art, seen)
 		answer.Caches.Stream.addDisk(s.disksInUse().streams, seen)
 	}
-	if len(states) == 1 {
+	if len(states) <= 1 {
 		answer.Nodes = nil
 	}
-	return adminJSON(w, r, answer)
+	return answer
 }
 
 // status returns the figures of the state, which some of the handlers use.
@@ -142,6 +155,7 @@ func (s *state) status(now time.Time, handlers []*Handler) stateStatus {
 		Requests:      requests,
 		ActiveStreams: s.activeStreams.Load(),
 		Prefetches:    prefetchStatus{s.prefetches.Load(), s.warming.Len()},
+		Takedowns:     s.takedowns.count(),
 		Panics:        s.panics.Load(),
 		Locations:     locationStatus{s.memo.Len(), memo.Hits, memo.Lookups, memo.UnderWay},
 		Caches: cachesStatus{
@@ -241,6 +255,7 @@ func (s *stateStatus) add(other stateStatus) {
 	s.ActiveStreams += other.ActiveStreams
 	s.Prefetches.Requested += other.Prefetches.Requested
 	s.Prefetches.Warm += other.Prefetches.Warm
+	s.Takedowns = max(s.Takedowns, other.Takedowns) // which are the fleet's
 	s.Panics += other.Panics
 	s.Locations.Remembered += other.Locations.Remembered
 	s.Locations.Hits += other.Locations.Hits

@@ -2,6 +2,7 @@ package voyo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -18,11 +19,12 @@ func init() {
 const openingPatience = 5 * time.Second
 
 // App knows the voyo handlers of a configuration. It opens the directories that they
-// keep their caches in as the configuration starts: one that is only validated must
-// not touch them, since a node may be running on them. The app has no settings, and
+// keep their caches in, and joins their fleet, as the configuration starts: one that is
+// only validated must not touch them, since a node may be running on them. The app has no settings, and
 // need not be configured: the handlers bring it along.
 type App struct {
 	sizes  map[string]int64 // of the disks, by directory
+	member member           // of the fleet that handlers are in
 	opened chan struct{}    // closed once there is nothing to wait for
 
 	mu       sync.Mutex
@@ -44,11 +46,11 @@ func (a *App) Provision(caddy.Context) error {
 	return nil
 }
 
-// Start opens the handlers' disks. What was opened before one that can't be is
+// Start opens the handlers' disks, and joins their fleet. What was opened before one that can't be is
 // given back as the handlers are cleaned up.
 func (a *App) Start() error {
 	for _, h := range a.list() {
-		if err := h.lease.open(h.places); err != nil {
+		if err := h.lease.open(h.places, h.member); err != nil {
 			return err
 		}
 	}
@@ -74,6 +76,9 @@ func (a *App) endWait() {
 	}
 }
 
+// errFleets says that a process can't be two nodes.
+var errFleets = errors.New("fleet: all handlers that have one must have the same one, with the same servers, credentials and node")
+
 // list returns the handlers, in the order in which they were set up.
 func (a *App) list() []*Handler {
 	a.mu.Lock()
@@ -88,6 +93,13 @@ func (a *App) add(h *Handler) error {
 			return fmt.Errorf("%s disk %s has two sizes: %d and %d bytes", p.kind, p.dir, size, p.size)
 		}
 		a.sizes[p.path] = p.size
+		h.opened = a.opened
+	}
+	if h.member != (member{}) {
+		if a.member != (member{}) && a.member != h.member {
+			return errFleets
+		}
+		a.member = h.member
 		h.opened = a.opened
 	}
 	a.mu.Lock()
@@ -113,9 +125,9 @@ func (h *Handler) joinApp(ctx caddy.Context) error {
 	return app.(*App).add(h)
 }
 
-// awaitDisks waits for the disks to be opened, a moment after Caddy has started
-// the configuration's servers, maybe. Else what is kept there would be fetched
-// again.
+// awaitDisks waits for the disks to be opened and the fleet to be joined, a moment after
+// Caddy has started the configuration's servers, maybe. Else what is kept there would be
+// fetched again.
 func (h *Handler) awaitDisks(ctx context.Context) {
 	if h.opened == nil {
 		return

@@ -85,6 +85,10 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    shield <urls...> {
 //	        policy <name> [<args...>]
 //	    }
+//	    fleet nats <urls...> {
+//	        credentials <file>
+//	        node        <name>
+//	    }
 //	}
 //
 // At least one resolver is required, and they are asked in the given order. Of several
@@ -110,6 +114,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"public_url":        readText(&h.PublicURL),
 		"signed_urls":       h.parseSignedURLs,
 		"shield":            h.parseShield,
+		"fleet":             h.parseFleet,
 	})
 	if err != nil {
 		return err
@@ -219,6 +224,23 @@ func (h *Handler) parseSignedURLs(d *caddyfile.Dispenser) error {
 		err = d.Err("signed_urls needs a key")
 	}
 	return err
+}
+
+func (h *Handler) parseFleet(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	if d.Val() != "nats" {
+		return d.Errf("unknown kind of fleet '%s'; known is: nats", d.Val())
+	}
+	h.Fleet = new(FleetConfig)
+	if err := readList(&h.Fleet.NATS)(d); err != nil {
+		return err
+	}
+	return parseBlock(d, "fleet", block{
+		"credentials": readText(&h.Fleet.Credentials),
+		"node":        readText(&h.Fleet.Node),
+	})
 }
 
 // policyBlock returns what reads the subdirectives that every cache has.

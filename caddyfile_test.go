@@ -49,6 +49,7 @@ func checkAdapted(t *testing.T, input, want string) {
 	}
 	t.Setenv("VOYO_TEST", "value")
 	t.Setenv("VOYO_TEST_KEY", testLinkKey)
+	t.Setenv("VOYO_TEST_CREDENTIALS", newCredentials(t))
 	var cfg caddy.Config
 	if err := json.Unmarshal([]byte(want), &cfg); err != nil {
 		t.Fatal(err)
@@ -114,6 +115,7 @@ func adaptHandler(t *testing.T, input string) string {
 func TestCaddyfileIsJSON(t *testing.T) {
 	t.Setenv("VOYO_TEST", "voyo.example")
 	t.Setenv("VOYO_TEST_KEY", testLinkKey)
+	t.Setenv("VOYO_TEST_CREDENTIALS", newCredentials(t))
 	t.Setenv("VOYO_TEST_OLD_KEY", "another key of 16 bytes or more")
 	fromCaddyfile, _ := mustLoad(t, adaptHandler(t, `:80 {
 	voyo {

@@ -96,6 +96,16 @@ func (c *census) figures() totals {
 	return sum
 }
 
+// takedowns returns how many tracks are taken down.
+func (c *census) takedowns() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.states {
+		n = max(n, s.takedowns.count())
+	}
+	return n
+}
+
 // of returns the figures of a kind.
 func (t *totals) of(kind string) *figures {
 	if t.kinds == nil {

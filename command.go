@@ -32,6 +32,7 @@ command was not understood.
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.Example = `  $ caddy voyo status --watch
   $ caddy voyo purge vyo_T1NCYW5fc0hfYjg
+  $ caddy voyo takedown vyo_T1NCYW5fc0hfYjg
   $ caddy voyo prefetch - < tracks.txt
   $ caddy voyo explain '/cdn/stream/vyo_T1NCYW5fc0hfYjg?quality=low'
   $ caddy voyo sign --key '{env.VOYO_LINK_KEY}' /cdn/stream/vyo_T1NCYW5fc0hfYjg
@@ -44,7 +45,7 @@ command was not understood.
 				}
 				return cmd.Help()
 			})
-			cmd.AddCommand(statusCommand(), purgeCommand(), prefetchCommand(), explainCommand(), signCommand(), idCommand())
+			cmd.AddCommand(statusCommand(), purgeCommand(), takedownCommand(), prefetchCommand(), explainCommand(), signCommand(), idCommand())
 		},
 	})
 }

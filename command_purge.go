@@ -22,6 +22,10 @@ func purgeCommand() *cobra.Command {
 Makes the node forget what it keeps, in memory and on disk: it is fetched again
 when somebody asks for it. When the command has ended this is in effect.
 
+If the node is in a fleet, all nodes of that purge. Those that have not answered
+after some seconds are named: they purge when they are back, before they serve
+on. The exit status is 1 then.
+
 An ID, in either form, stands for all streams and covers of the track. A tag
 stands for all that upstreams have labelled with it, in Cache-Tag or
 Surrogate-Key. A path stands for the very stream or cover that it names; a page
@@ -44,7 +48,7 @@ With a single "-", IDs are read from the standard input. Those that begin with a
 				return err
 			}
 			answer.print(cmd.OutOrStdout())
-			return nil
+			return answer.incomplete()
 		}),
 	}
 	admin.add(cmd)
@@ -90,8 +94,22 @@ func (p purgeAnswer) print(w io.Writer) {
 	for _, path := range p.Paths {
 		fmt.Fprintln(w, "purged path", path)
 	}
-	fmt.Fprintf(w, "%s, %s forgotten, %s\n",
-		counted(p.Keys, "key"), counted(p.Locations, "location"), counted(p.Nodes, "node"))
+	what := counted(p.Keys, "key")
+	if p.Locations != nil {
+		what += ", " + counted(*p.Locations, "location") + " forgotten"
+	}
+	fmt.Fprintf(w, "%s, %s\n", what, counted(p.Nodes, "node"))
+	p.printOthers(w)
+}
+
+// printOthers prints which nodes have not done what was asked for.
+func (f fleetReceipt) printOthers(w io.Writer) {
+	for _, node := range f.Pending {
+		fmt.Fprintln(w, "pending", node)
+	}
+	for _, node := range f.Failed {
+		fmt.Fprintln(w, "failed", node)
+	}
 }
 
 // counted returns a number of things in words.

@@ -21,6 +21,7 @@ import (
 type statusFlags struct {
 	admin    adminFlags
 	json     bool
+	fleet    bool
 	watch    bool
 	interval time.Duration
 	count    int
@@ -29,7 +30,7 @@ type statusFlags struct {
 func statusCommand() *cobra.Command {
 	var f statusFlags
 	cmd := &cobra.Command{
-		Use:   "status [--json] [--watch [--interval <duration>] [--count <n>]]",
+		Use:   "status [--json] [--fleet | --watch [--interval <duration>] [--count <n>]]",
 		Short: "Shows how the node is",
 		Long: `
 Shows how the node is: whether it is healthy, what its caches hold, and how its
@@ -39,6 +40,8 @@ With --watch it goes on until it is interrupted: on a terminal the picture is
 renewed, with the hit ratio and the requests of the last interval; otherwise
 there is a line for each. With --json each is the admin API's answer.
 
+With --fleet it is how all nodes of its fleet are, of which it asks each.
+
 The exit status is 0 if the node answers, be it well or not.
 `,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -46,6 +49,10 @@ The exit status is 0 if the node answers, be it well or not.
 			switch {
 			case len(args) > 0:
 				return usageError{fmt.Errorf("unknown argument %q", args[0])}
+			case f.fleet && f.watch:
+				return usageError{errors.New("a fleet can't be watched: see its metrics")}
+			case f.fleet:
+				return f.showFleet(cmd.OutOrStdout())
 			case f.interval <= 0:
 				return usageError{errors.New("the interval must be positive")}
 			case !f.watch:
@@ -58,6 +65,7 @@ The exit status is 0 if the node answers, be it well or not.
 	}
 	f.admin.add(cmd)
 	cmd.Flags().BoolVarP(&f.json, "json", "", false, "Print the admin API's answer")
+	cmd.Flags().BoolVarP(&f.fleet, "fleet", "", false, "Show all nodes of the fleet")
 	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "Go on until interrupted")
 	cmd.Flags().DurationVarP(&f.interval, "interval", "", time.Second, "Time between two looks")
 	cmd.Flags().IntVarP(&f.count, "count", "", 0, "End after that many looks (default never)")
@@ -209,6 +217,9 @@ func (s nodeStatus) print(w io.Writer) error {
 	fmt.Fprintf(w, "voyo %s, Caddy %s: %s, up %s\n", s.Version, s.Caddy, s.Status, time.Duration(s.Uptime)*time.Second)
 	for _, reason := range s.Reasons {
 		fmt.Fprintln(w, "  "+reason)
+	}
+	if s.Fleet != nil {
+		fmt.Fprintf(w, "node %s of a fleet, %s behind, %s down\n", s.Fleet.Node, entriesOf(s.Fleet.Lag), counted(s.Takedowns, "track"))
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	s.printTables(table)

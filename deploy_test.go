@@ -159,9 +159,10 @@ type workflow struct {
 	On          any
 	Permissions map[string]string
 	Jobs        map[string]struct {
-		Uses, Needs, Container string
-		Permissions            map[string]string
-		Steps                  []struct{ Uses, Run string }
+		Uses, Needs string
+		Container   struct{ Image, Options string }
+		Permissions map[string]string
+		Steps       []struct{ Uses, Run string }
 	}
 }
 
@@ -191,7 +192,7 @@ func TestDeployWorkflows(t *testing.T) {
 	if !slices.Contains(runs(ci, "check"), ".ci/run") {
 		t.Error("ci.yml does not run .ci/run")
 	}
-	if image, from := ci.Jobs["check"].Container, instructions(t)[0][0][1]; !strings.Contains(from, " "+image+" ") {
+	if image, from := ci.Jobs["check"].Container.Image, instructions(t)[0][0][1]; !strings.Contains(from, " "+image+" ") {
 		t.Errorf("checked in %s, built %s", image, from)
 	}
 	if release.Jobs["check"].Uses != "./.github/workflows/ci.yml" || release.Jobs["release"].Needs != "check" {

@@ -197,6 +197,11 @@ func openDisks(p places) (d disks, err error) {
 	return d, err
 }
 
+// same reports whether the caches go on with the same stores.
+func (d disks) same(other disks) bool {
+	return d.art.disk() == other.art.disk() && d.streams.disk() == other.streams.disk()
+}
+
 func (d disks) release() error {
 	return errors.Join(d.art.release(), d.streams.release())
 }

@@ -39,3 +39,12 @@ func ArtStats() (sum cache.Stats) {
 	})
 	return sum
 }
+
+// FleetsInUse counts the fleets that have not been left.
+func FleetsInUse() (n int) {
+	fleets.Range(func(_, _ any) bool {
+		n++
+		return true
+	})
+	return n
+}

@@ -50,17 +50,39 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return answerError(w, r, errInvalidID)
 	}
 	setPlaceholders(r, req)
-	signed, err := h.checkLink(r, at, req)
-	if err == nil {
-		err = h.admit(r, req)
-	}
-	if err != nil {
+	h.awaitDisks(r.Context())
+	signed, err := h.check(r, at, req)
+	switch {
+	case err == nil:
+	case r.Context().Err() != nil:
+		return clientGone(r)
+	default:
 		return answerError(w, r, problemOf(req.asset.Kind, err))
 	}
-	h.awaitDisks(r.Context())
 	h.state.enter()
 	defer h.state.leave()
 	return h.answer(w, r, req, signed)
+}
+
+// check reports whether a request may be answered, and returns the link that it has come
+// by, nil if it need not be one. An error is a problem.
+func (h *Handler) check(r *http.Request, at shape, req request) (*link, error) {
+	if req.endpoint != endpointHealth { // which tells how it is with the fleet
+		if h.state.awaitFleet(r.Context()) != nil {
+			return nil, errBehind
+		}
+		if !h.state.following.Load().admits(r) {
+			return nil, errOlder
+		}
+		if h.state.takedowns.has(req.asset.ID) {
+			return nil, errTakenDown
+		}
+	}
+	signed, err := h.checkLink(r, at, req)
+	if err != nil {
+		return nil, err
+	}
+	return signed, h.admit(r, req)
 }
 
 // answer leads a request to its endpoint. signed is the link that it came by, nil if it

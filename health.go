@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/metrics"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,7 +74,7 @@ func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request) error {
 	report := healthReport{
 		Status:          "healthy",
 		Service:         "voyo-edge",
-		Reasons:         append(h.ailments(now), h.state.disksInUse().ailments()...),
+		Reasons:         h.ailments(now),
 		Uptime:          int64(uptime / time.Second),
 		UptimeFormatted: fmt.Sprintf("%dh %dm", int64(uptime/time.Hour), int64(uptime/time.Minute)%60),
 		Memory:          reportMemory(),
@@ -214,9 +215,14 @@ func (p *pulses) failing(name string, now time.Time) (reason, bool) {
 	return last.reason, last.failures >= failingAfter && now.Sub(last.at) < failingFor
 }
 
-// ailments returns why the node can't fetch: the shields, if there are any, and all of
-// its resolvers fail. It is empty as long as one does not.
+// ailments returns why the node is not as it should be.
 func (h *Handler) ailments(now time.Time) []string {
+	return slices.Concat(h.sourceAilments(now), h.state.disksInUse().ailments(), h.state.following.Load().ailments())
+}
+
+// sourceAilments returns why the node can't fetch: the shields, if there are any, and all of
+// its resolvers fail. It is empty as long as one does not.
+func (h *Handler) sourceAilments(now time.Time) []string {
 	var list []string
 	if h.shields != nil {
 		why, failing := h.state.pulses.failing(shieldSource, now)

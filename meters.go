@@ -36,6 +36,9 @@ var refusals = map[problem]string{
 	errMethod:    "method",
 	errLoop:      "loop",
 	errTarget:    "target",
+	errTakenDown: "takedown",
+	errBehind:    "behind",
+	errOlder:     "older",
 
 	{limit: limitRequests}:     limitRequests,
 	{limit: limitLookups}:      limitLookups,

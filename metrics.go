@@ -5,6 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/voyo-music/caddy-voyo/cache"
+	"github.com/voyo-music/caddy-voyo/internal/fleet"
 	"github.com/voyo-music/caddy-voyo/resolver"
 )
 
@@ -60,6 +61,9 @@ var (
 	diskErrorsTotal = newCounters("disk_errors_total",
 		"Times that a disk began to fail, and files that were not what they should be.", "kind", "error")
 
+	appliedTotal = newCounters("fleet_applied_total",
+		"Entries of the fleet's log that were applied, by kind.", "kind")
+
 	firstByteSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: "caddy_voyo",
 		Name:      "first_byte_seconds",
@@ -94,7 +98,7 @@ func newMeter(kind string) meter {
 // counters are all of them.
 var counters = []prometheus.Collector{
 	requestsTotal, errorsTotal, brokenTotal, refusedTotal, upstreamRequestsTotal, upstreamFailuresTotal, upstreamBytesTotal,
-	lookupsTotal, lookupFailuresTotal, purgesTotal, diskErrorsTotal, firstByteSeconds,
+	lookupsTotal, lookupFailuresTotal, purgesTotal, diskErrorsTotal, appliedTotal, firstByteSeconds,
 }
 
 func newCounters(name, help string, labels ...string) *prometheus.CounterVec {
@@ -117,11 +121,17 @@ var (
 	shieldsFailed = newDesc("shields_failed", "Shields that are left out at present, because they have failed.")
 	prefetches    = newDesc("prefetches_total", "Requests to get ready for a track.")
 	panics        = newDesc("panics_total", "Panics in the background that were contained.")
+
+	fleetInfo      = newDesc("fleet_info", "The name that the node has in its fleet. Always 1.", "node")
+	fleetConnected = newDesc("fleet_connected", "1 while the node is connected to its fleet.")
+	fleetCurrent   = newDesc("fleet_current", "1 while the node is known to have applied all that its fleet was told.")
+	fleetLag       = newDesc("fleet_lag", "Entries of the fleet's log that are known and not applied yet.")
+	takedownsKept  = newDesc("takedowns", "Tracks that are taken down.")
 )
 
 var descs = []*prometheus.Desc{
 	activeStreams, fills, waiting, clientBytes, entries, entriesLimit, keptBytes, keptLimit, evictions,
-	diskWrites, disksFailed, shieldsFailed, prefetches, panics,
+	diskWrites, disksFailed, shieldsFailed, prefetches, panics, fleetInfo, fleetConnected, fleetCurrent, fleetLag, takedownsKept,
 }
 
 func newDesc(name, help string, labels ...string) *prometheus.Desc {
@@ -142,6 +152,9 @@ func init() {
 	}
 	for _, by := range purgedBy {
 		purgesTotal.WithLabelValues(by)
+	}
+	for _, kind := range []fleet.Kind{fleet.Purge, fleet.Takedown, fleet.Lift, fleet.Reset} {
+		appliedTotal.WithLabelValues(string(kind))
 	}
 	for _, kind := range []string{artDisk, streamDisk} {
 		for _, what := range []string{diskErrorFailed, diskErrorDamaged} {
@@ -186,6 +199,39 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(ch, shieldsFailed, failedShields())
 	count(ch, prefetches, all.prefetches)
 	count(ch, panics, all.panics)
+	collectFleet(ch)
+}
+
+// collectFleet hands out how the node stands in its fleet, and nothing if it is in none.
+// While a reload changes it there are two, of which the worse figures count.
+func collectFleet(ch chan<- prometheus.Metric) {
+	members, connected, current, lag := 0, 1, 1, int64(0)
+	nodes := make(map[string]bool)
+	fleets.Range(func(_, value any) bool {
+		m := value.(*fleetLog).membership()
+		members++
+		nodes[m.Node] = true
+		connected, current = min(connected, zeroOrOne(m.Connected)), min(current, zeroOrOne(m.Current))
+		lag = max(lag, int64(m.Lag)) //nolint:gosec // no log is so long
+		return true
+	})
+	if members == 0 {
+		return
+	}
+	for node := range nodes {
+		gauge(ch, fleetInfo, 1, node)
+	}
+	gauge(ch, fleetConnected, connected)
+	gauge(ch, fleetCurrent, current)
+	gauge(ch, fleetLag, lag)
+	gauge(ch, takedownsKept, living.takedowns())
+}
+
+func zeroOrOne(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // collect hands out the figures of a kind.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"github.com/voyo-music/caddy-voyo/internal/natstest"
 )
 
 // scrape is what Prometheus gets of the edge's metrics, by series, as in
@@ -271,14 +273,17 @@ func edgeOfEverything(t *testing.T) *edge {
 	o := newLibrary(t, 1)
 	down := newOrigin(t, http.NotFound)
 	down.Close()
-	e := startEdge(t, metered(fmt.Sprintf("voyo {\nresolver api %s\n%s\nresolver template {\naudio %[1]s/{http.voyo.id}\n}\norigin %[1]s\nstream {\ndisk %[3]s 64MiB\n}\n}",
-		down.URL, template(o.URL), t.TempDir())))
+	e := startEdge(t, metered(fmt.Sprintf("voyo {\nresolver api %s\n%s\nresolver template {\naudio %[1]s/{http.voyo.id}\n}\norigin %[1]s\nstream {\ndisk %[3]s 64MiB\n}\n%[4]s}",
+		down.URL, template(o.URL), t.TempDir(), fleetOption("a", natstest.Start(t, 1).URLs()))))
 	for _, path := range []string{"/cdn/stream/" + sourceID(0), "/cdn/art/" + sourceID(0), "/cdn/stream/" + songID, "/page"} {
 		e.get(t, path)
 	}
 	e.wantScrape(t, func(s scrape) string {
 		if s.sum("upstream_failures_total", `"page"`) == 0 {
 			return "the page's failure is not counted"
+		}
+		if s.sum("fleet_current") != 1 {
+			return "it is not in step with its fleet"
 		}
 		return ""
 	})

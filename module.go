@@ -37,8 +37,9 @@ const defaultLocationTTL = 4 * time.Hour
 // clients have used up of the rate limits outlives it too, if these are equal.
 //
 // The placeholders `{env.*}` and `{file.*}` in origins, upstream hosts, the public
-// URL, the URLs of the origin and of shields, the directories of disks and the keys of
-// signed URLs are expanded once, when the configuration is loaded. One that stands for nothing is an error.
+// URL, the URLs of the origin and of shields, the directories of disks, the keys of signed
+// URLs and the fleet are expanded once, when the configuration is loaded. One that stands for
+// nothing is an error.
 //
 // These placeholders are set for each of VOYO's requests; for those that go to the
 // origin it is `{http.voyo.cache}` alone. The templates of
@@ -120,13 +121,17 @@ type Handler struct {
 	// keys, and not over. Default: none, which leaves them open to everybody.
 	SignedURLs *SignedURLsConfig `json:"signed_urls,omitempty"`
 
+	// Makes the node one of a fleet, which purges and takes down together. Default: none.
+	Fleet *FleetConfig `json:"fleet,omitempty"`
+
 	logger       *zap.Logger
 	resolvers    []namedResolver
 	memoTTL      time.Duration
 	client       http.RoundTripper // checks every host
 	places       places
 	app          *App
-	opened       <-chan struct{} // closed once the disks are open, or will not be; nil without a disk
+	member       member
+	opened       <-chan struct{} // closed once disks and fleet are open, or will not be; nil without either
 	lease        *lease
 	state        *state
 	origins      originList
@@ -173,6 +178,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	if h.linkKeys, err = h.SignedURLs.keys(repl); err != nil {
 		return fmt.Errorf("signed_urls: %w", err)
+	}
+	if h.member, err = h.Fleet.member(repl); err != nil {
+		return fmt.Errorf("fleet: %w", err)
 	}
 	identities, err := h.loadResolvers(ctx, repl)
 	if err != nil {

@@ -135,7 +135,7 @@ func (h *Handler) serveOrigin(w http.ResponseWriter, r *http.Request) error {
 	// Via says who we are, and the origin may have a Server of its own
 	w.Header().Del("Server")
 	f := newForwarding(r, h.origin.url)
-	if f.cacheable {
+	if f.cacheable && h.state.awaitFleet(r.Context()) == nil {
 		return h.servePage(w, r, f)
 	}
 	setCacheStatus(r, cache.Pass)

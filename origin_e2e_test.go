@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path"
@@ -187,15 +188,29 @@ type archive struct {
 	songs  map[string]song
 	ranges []string             // that were asked for
 	first  map[string]time.Time // when a song's first byte was sent, by ID
+	askers map[string]string    // who asked for a song last, by ID: a host's address
 	marks  map[int64]chan struct{}
 }
 
 func newArchive(t *testing.T, songs ...song) *archive {
 	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newArchiveAt(t, l, songs...)
+}
+
+// newArchiveAt returns one that listens elsewhere than on the loopback interface.
+func newArchiveAt(t *testing.T, l net.Listener, songs ...song) *archive {
+	t.Helper()
 	tape() // which takes its time
-	a := &archive{songs: make(map[string]song), first: make(map[string]time.Time), marks: make(map[int64]chan struct{})}
+	a := &archive{
+		songs: make(map[string]song), first: make(map[string]time.Time), askers: make(map[string]string), marks: make(map[int64]chan struct{}),
+	}
 	a.add(songs...)
-	a.Server = httptest.NewServer(a)
+	a.Server = &httptest.Server{Listener: l, Config: &http.Server{Handler: a}}
+	a.Start()
 	t.Cleanup(a.Close)
 	return a
 }
@@ -222,6 +237,7 @@ func (a *archive) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	s, ok := a.songs[strings.TrimSuffix(path.Base(r.URL.Path), ".opus")]
 	a.ranges = append(a.ranges, r.Header.Get("Range"))
+	a.askers[s.id], _, _ = net.SplitHostPort(r.RemoteAddr)
 	a.mu.Unlock()
 	if !ok {
 		http.NotFound(w, r)
@@ -326,6 +342,14 @@ func (a *archive) reset() {
 	a.sent.Store(0)
 	a.ranges = nil
 	clear(a.first)
+	clear(a.askers)
+}
+
+// asker returns the address of the host that asked for a song last.
+func (a *archive) asker(s song) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.askers[s.id]
 }
 
 // firstByte returns when a song's first byte was sent.

@@ -14,11 +14,13 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/voyo-music/caddy-voyo/internal/natstest"
 )
 
 // TestScripts plays what people type. Each script has an edge of its own, at $EDGE, with
 // an admin API at $ADMIN and the tracks of trackFiles, and the commands that TestScripts
-// adds to testscript's.
+// adds to testscript's. The one about fleets has a server of NATS at $NATS.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) == 0 {
@@ -30,6 +32,10 @@ func TestScripts(t *testing.T) {
 			up := fileOrigin(t, trackFiles())
 			site := func(more string) string { return "voyo {\n" + template(up.URL) + "\nraw_ids on\n" + more + "\n}" }
 			e := startAdminEdge(t, site(""))
+			nats := ""
+			if filepath.Base(script) == "fleet.txtar" {
+				nats = natstest.Start(t, 1).URLs()[0]
+			}
 			testscript.Run(t, testscript.Params{
 				Files:               []string{script},
 				RequireExplicitExec: true,
@@ -48,8 +54,11 @@ func TestScripts(t *testing.T) {
 							ts.Fatalf("usage: reload <file with more of the voyo block>")
 						}
 						// the edge does not run in the script's directory
-						more := strings.ReplaceAll(ts.ReadFile(args[0]), "$WORK", ts.Getenv("WORK"))
+						more := strings.NewReplacer("$WORK", ts.Getenv("WORK"), "$NATS", nats).Replace(ts.ReadFile(args[0]))
 						ts.Check(e.load(t, site(more)))
+						if strings.Contains(more, "fleet") {
+							e.awaitFleet(t, "")
+						}
 					},
 				},
 			})

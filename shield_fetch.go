@@ -20,8 +20,10 @@ const (
 	// have not got it, it is where they would look for it as well.
 	maxShieldTries = 2
 
-	// shieldPatience is how long the answer of a shield may take to begin. Two of them
-	// leave the resolvers more than half of the time that a fetch has.
+	// shieldPatience is how long a shield may answer nobody before who waits for it gives
+	// it up. Two of them leave the resolvers more than half of the time that a fetch has.
+	// One that answers others meanwhile has much to do, or what it asks is slow: if all who
+	// wait asked the resolvers too, these would have to do it once for each of them.
 	shieldPatience = 5 * time.Second
 
 	// trialPatience is the same for a shield that has failed before, for which somebody
@@ -33,7 +35,7 @@ const (
 // what it would ask.
 var (
 	errShieldLoop   = errors.New("the request has been there before")
-	errShieldBehind = errors.New("the shield has another version")
+	errShieldBehind = errors.New("the shield has another version, or is behind in the fleet's log")
 )
 
 // askShields asks the other tier for the asset, or the next best one that there is. There
@@ -131,6 +133,7 @@ func (f failure) isShields() bool {
 // another upstream; what the shield's cache did is noted for the client.
 func (u *upstream) getShield(ctx context.Context, s *shield, trial bool, header http.Header) (*http.Response, error) {
 	own := upstreamHeader(u.asset, header, u.cdnLoop)
+	u.h.state.following.Load().stamp(own)
 	resp, err := u.sendShield(ctx, s, trial, own)
 	var tiers string
 	if err == nil {
@@ -153,19 +156,20 @@ func (u *upstream) getShield(ctx context.Context, s *shield, trial bool, header 
 	return resp, nil
 }
 
-// sendShield sends a shield the request. The answer must begin in time; its body has all
-// the time that there is.
+// sendShield sends a shield the request. The answer must begin in time, which the transport
+// bounds as well; its body has all the time that there is.
 func (u *upstream) sendShield(ctx context.Context, s *shield, trial bool, own http.Header) (*http.Response, error) {
 	patience := shieldPatience
 	if trial {
 		patience = trialPatience
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	late := time.AfterFunc(patience, func() { cancel(context.DeadlineExceeded) })
+	answered := s.health.untilSilent(patience, func() { cancel(context.DeadlineExceeded) })
 	target := s.target(u.asset, u.h.linkKeys)
 	r := &http.Request{Method: http.MethodGet, URL: target, Host: target.Host, Header: own}
 	resp, err := u.h.client.RoundTrip(r.WithContext(ctx))
-	if !late.Stop() && err == nil {
+	answered()
+	if err == nil && ctx.Err() != nil {
 		_ = resp.Body.Close()
 		err = context.DeadlineExceeded
 	}
@@ -192,6 +196,8 @@ func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers str
 		return "", errTakenDown
 	case http.StatusLoopDetected:
 		return "", errShieldLoop
+	case http.StatusPreconditionFailed:
+		return "", errShieldBehind
 	case http.StatusNotFound:
 		if edge {
 			return "", cache.MissingError{For: toldFor(resp.Header)}

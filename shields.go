@@ -207,6 +207,40 @@ func (h *shieldHealth) failed(now, asked time.Time, why reason, trial bool) (fel
 	return true
 }
 
+// untilSilent calls giveUp when the shield has answered nobody for as long as patience,
+// unless stop has been called before.
+func (h *shieldHealth) untilSilent(patience time.Duration, giveUp func()) (stop func()) {
+	var mu sync.Mutex
+	var timer *time.Timer
+	stopped := false
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(patience, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		left := time.Until(h.lastAnswer().Add(patience))
+		switch {
+		case stopped:
+		case left > 0:
+			timer.Reset(left)
+		default:
+			giveUp()
+		}
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+		timer.Stop()
+	}
+}
+
+func (h *shieldHealth) lastAnswer() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.answered
+}
+
 // undecided ends a trial that has not shown anything. One that has is not changed.
 func (h *shieldHealth) undecided(trial bool) {
 	if trial {

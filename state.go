@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/voyo-music/caddy-voyo/cache"
+	"github.com/voyo-music/caddy-voyo/internal/fleet"
 	"github.com/voyo-music/caddy-voyo/resolver"
 )
 
@@ -38,8 +39,13 @@ type state struct {
 	prefetches    atomic.Int64
 	panics        atomic.Int64 // contained in the background
 
-	pulses  pulses
-	lookups sharedLookups // of /exists, by track
+	pulses    pulses
+	lookups   sharedLookups // of /exists, by track
+	takedowns takedowns
+	following atomic.Pointer[following] // nil if it is in no fleet
+
+	fitting  sync.Mutex      // held while disks and fleet change; before mu
+	position *fleet.Position // in the fleet's log, up to which it was applied before it was let go of; nil if nothing is kept. Guarded by fitting
 
 	mu       sync.Mutex
 	leases   []*lease // the longest held first
@@ -100,7 +106,8 @@ type lease struct {
 	key    [sha256.Size]byte
 	state  *state
 	limits limits
-	disks  disks // none until the configuration starts
+	disks  disks     // none until the configuration starts
+	fleet  *fleetLog // likewise; nil also if the handler is in no fleet
 
 	limiter *limiter // of the handler's rates; nil until it has asked for one
 }
@@ -124,6 +131,9 @@ func acquireState(key [sha256.Size]byte, l limits) *lease {
 			warming: newMarks(),
 			started: time.Now(),
 		}
+		for _, c := range []*cache.Cache{s.art, s.streams} {
+			c.SetGate(s.awaitFleet)
+		}
 		living.addState(s)
 		return s, nil
 	})
@@ -132,19 +142,22 @@ func acquireState(key [sha256.Size]byte, l limits) *lease {
 	return held
 }
 
-// open opens the disks, when the configuration starts. Those that are open when
-// another one can't be are given back by release.
-func (l *lease) open(p places) error {
+// open opens the disks and joins the fleet, when the configuration starts. What was opened
+// when something else can't be is given back by release.
+func (l *lease) open(p places, m member) error {
 	opened, err := openDisks(p)
+	if err == nil {
+		l.fleet, err = joinFleet(m)
+	}
 	l.state.equip(l, opened)
 	return err
 }
 
 // release ends the hold. The last one ends the state. By the time that a disk is
-// closed the caches have let go of it.
+// closed, or a fleet left, the caches have let go of it.
 func (l *lease) release() error {
 	l.state.detach(l)
-	err := l.disks.release()
+	err := errors.Join(l.disks.release(), l.fleet.release())
 	_, stateErr := states.Delete(l.key)
 	return errors.Join(err, stateErr)
 }
@@ -175,26 +188,31 @@ func (s *state) attach(l *lease) {
 }
 
 func (s *state) equip(l *lease, d disks) {
+	s.fitting.Lock()
+	defer s.fitting.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	l.disks = d
-	if s.leases[0] == l {
-		s.setDisks(d)
+	first := s.leases[0] == l
+	s.mu.Unlock()
+	if first {
+		s.fit(d, l.fleet)
 	}
 }
 
 func (s *state) detach(l *lease) {
+	s.fitting.Lock()
+	defer s.fitting.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	i := slices.Index(s.leases, l)
 	s.leases = slices.Delete(s.leases, i, i+1)
-	switch {
-	case i > 0:
-	case len(s.leases) > 0:
-		s.setLimits(s.leases[0].limits)
-		s.setDisks(s.leases[0].disks)
-	default:
-		s.setDisks(disks{}) // a request may outlive its handler, but not use a disk that may be closed
+	next := new(lease) // a request may outlive its handler, but not use a disk that may be closed
+	if len(s.leases) > 0 {
+		next = s.leases[0]
+		s.setLimits(next.limits)
+	}
+	s.mu.Unlock()
+	if i == 0 {
+		s.fit(next.disks, next.fleet)
 	}
 }
 
@@ -204,14 +222,18 @@ func (s *state) setLimits(l limits) {
 	s.pages.SetLimits(l.pages)
 }
 
-// setDisks leaves a cache alone that goes on with the same store.
+// setDisks leaves a cache alone that goes on with the same store. The caller holds
+// s.fitting.
 func (s *state) setDisks(d disks) {
-	if next := d.art.disk(); next != s.disks.art.disk() {
+	last := s.disksInUse()
+	if next := d.art.disk(); next != last.art.disk() {
 		s.art.SetDisk(next, s.name+"/"+artDisk)
 	}
-	if next := d.streams.disk(); next != s.disks.streams.disk() {
+	if next := d.streams.disk(); next != last.streams.disk() {
 		s.streams.SetDisk(next, s.name+"/"+streamDisk)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.disks = d
 }
 

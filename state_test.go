@@ -20,23 +20,29 @@ import (
 func fill(t *testing.T, s *state, covers int) int {
 	t.Helper()
 	for i := range covers {
-		err := s.art.Warm(t.Context(), cache.Request{
-			Key:    strconv.Itoa(i),
-			Policy: &cache.Policy{TTL: time.Hour, MaxObject: 1000},
-			Fetch: func(context.Context, http.Header) (*http.Response, error) {
-				return &http.Response{
-					StatusCode:    http.StatusOK,
-					Header:        http.Header{"Content-Length": {"5"}, "Etag": {`"v1"`}},
-					ContentLength: 5,
-					Body:          io.NopCloser(strings.NewReader("cover")),
-				}, nil
-			},
-		}, 5)
+		err := warmCover(t, s, strconv.Itoa(i))
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	return s.art.Stats().Entries
+}
+
+// warmCover puts a cover into the cache.
+func warmCover(t *testing.T, s *state, key string) error {
+	t.Helper()
+	return s.art.Warm(t.Context(), cache.Request{
+		Key:    key,
+		Policy: &cache.Policy{TTL: time.Hour, MaxObject: 1000},
+		Fetch: func(context.Context, http.Header) (*http.Response, error) {
+			return &http.Response{
+				StatusCode:    http.StatusOK,
+				Header:        http.Header{"Content-Length": {"5"}, "Etag": {`"v1"`}},
+				ContentLength: 5,
+				Body:          io.NopCloser(strings.NewReader("cover")),
+			}, nil
+		},
+	}, 5)
 }
 
 func TestStateLimits(t *testing.T) {

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/voyo-music/caddy-voyo/internal/netlab"
 )
 
 // child is an edge in a process of its own, so that it can be measured, limited and
@@ -21,12 +23,15 @@ import (
 type child struct {
 	node
 
-	admin   string // where the admin API is
-	options string // global ones, for the next configuration
-	dir     string
-	env     []string
-	cmd     *exec.Cmd
-	ended   chan error
+	host     *netlab.Host // nil: this one
+	bind     string       // the address that it listens on
+	admin    string       // where the admin API is, on its host
+	operator *http.Client // is on its host
+	options  string       // global ones, for the next configuration
+	dir      string
+	env      []string
+	cmd      *exec.Cmd
+	ended    chan error
 }
 
 // newChild returns an edge that is not running yet. env are variables, as in
@@ -34,9 +39,17 @@ type child struct {
 func newChild(t *testing.T, site string, env ...string) *child {
 	t.Helper()
 	port := strconv.Itoa(reservePort(t))
-	dir := t.TempDir()
-	c := &child{node: newNode(t, port), admin: fmt.Sprintf("127.0.0.1:%d", reservePort(t)), dir: dir}
-	c.env = append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	c := &child{node: newNode(t, port), bind: "127.0.0.1", admin: fmt.Sprintf("127.0.0.1:%d", reservePort(t))}
+	c.operator = c.client
+	c.prepare(t, site, env...)
+	return c
+}
+
+// prepare has it be stopped when the test ends, and tell what it has logged if that fails.
+func (c *child) prepare(t *testing.T, site string, env ...string) {
+	t.Helper()
+	c.dir = t.TempDir()
+	c.env = append(os.Environ(), "XDG_DATA_HOME="+c.dir, "XDG_CONFIG_HOME="+c.dir)
 	c.env = append(c.env, env...)
 	c.configure(t, site)
 	t.Cleanup(func() {
@@ -45,10 +58,9 @@ func newChild(t *testing.T, site string, env ...string) *child {
 		}
 		if t.Failed() {
 			log := c.log(t)
-			t.Logf("the edge's log ends with:\n%s", log[max(0, len(log)-4000):])
+			t.Logf("%s: the edge's log ends with:\n%s", c.url, log[max(0, len(log)-4000):])
 		}
 	})
-	return c
 }
 
 func startChild(t *testing.T, site string, env ...string) *child {
@@ -92,9 +104,9 @@ func (c *child) configure(t *testing.T, site string) {
 		%s
 	}
 	%s {
-		bind 127.0.0.1
+		bind %s
 		%s
-	}`, c.admin, c.dir, c.options, c.url, site)
+	}`, c.admin, c.dir, c.options, c.url, c.bind, site)
 	if err := os.WriteFile(filepath.Join(c.dir, "Caddyfile"), []byte(caddyfile), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +120,11 @@ func (c *child) command(ctx context.Context, t *testing.T) *exec.Cmd {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { log.Close() })
-	cmd := exec.CommandContext(ctx, caddyProgram(t), "run", "--config", filepath.Join(c.dir, "Caddyfile"), "--adapter", "caddyfile")
+	command := exec.CommandContext
+	if c.host != nil {
+		command = c.host.Command
+	}
+	cmd := command(ctx, caddyProgram(t), "run", "--config", filepath.Join(c.dir, "Caddyfile"), "--adapter", "caddyfile")
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = c.dir, c.env, log, log
 	return cmd
 }

@@ -65,14 +65,14 @@ func TestStreamsPurge(t *testing.T) {
 
 // hearPurged hears a track over and over until ctx ends. Of its versions it gets one
 // that is no older than what was acknowledged when it began.
-func (e *edge) hearPurged(ctx context.Context, all []song, acknowledged *atomic.Int64, heard chan<- struct{}) error {
+func (n node) hearPurged(ctx context.Context, all []song, acknowledged *atomic.Int64, heard chan<- struct{}) error {
 	for ctx.Err() == nil {
 		least := acknowledged.Load()
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url+all[0].path(), nil)
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, n.url+all[0].path(), nil)
 		if err != nil {
 			return err
 		}
-		resp, err := e.client.Do(r)
+		resp, err := n.client.Do(r)
 		if err != nil {
 			continue // broken off before anything came, or the end
 		}
@@ -87,12 +87,12 @@ func (e *edge) hearPurged(ctx context.Context, all []song, acknowledged *atomic.
 			return fmt.Errorf("version %d of %q after %d was acknowledged: %d, %s",
 				version, resp.Header.Get("Etag"), least, resp.StatusCode, resp.Header.Get("Cache-Status"))
 		}
-		n, err := all[version].verify(resp.Body, 0, all[version].size)
+		heardBytes, err := all[version].verify(resp.Body, 0, all[version].size)
 		resp.Body.Close()
 		if errors.Is(err, errWrongBytes) {
 			return err
 		}
-		if err == nil && n == all[version].size {
+		if err == nil && heardBytes == all[version].size {
 			select {
 			case heard <- struct{}{}:
 			case <-ctx.Done():

@@ -21,12 +21,19 @@ import (
 type crowd struct {
 	heard  atomic.Int64 // songs
 	missed atomic.Int64 // that were not cached
+	again  atomic.Int64 // requests that were made again
 	stop   context.CancelFunc
 	group  *errgroup.Group
 	broken context.Context // done if one of them got an error
 }
 
 func startCrowd(t *testing.T, n node, songs []song, clients int) *crowd {
+	t.Helper()
+	return startCrowdAt(t, n.hear, songs, clients)
+}
+
+// startCrowdAt starts one that hears songs wherever that is.
+func startCrowdAt(t *testing.T, hear func(context.Context, song) (heard, error), songs []song, clients int) *crowd {
 	t.Helper()
 	c := &crowd{}
 	var leaving context.Context
@@ -37,8 +44,9 @@ func startCrowd(t *testing.T, n node, songs []song, clients int) *crowd {
 		c.group.Go(func() error {
 			for leaving.Err() == nil { // each song to its end
 				s := songs[rnd.IntN(len(songs))]
-				h, err := n.hear(t.Context(), s)
+				h, err := hear(t.Context(), s)
 				if h.status == 0 && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
+					c.again.Add(1)
 					continue
 				}
 				if err != nil {
@@ -59,8 +67,14 @@ func startCrowd(t *testing.T, n node, songs []song, clients int) *crowd {
 // awaitSong waits until one more song has been heard.
 func (c *crowd) awaitSong(t *testing.T) {
 	t.Helper()
+	c.awaitSongs(t, 1)
+}
+
+// awaitSongs waits until n more songs have been heard.
+func (c *crowd) awaitSongs(t *testing.T, n int64) {
+	t.Helper()
 	seen := c.heard.Load()
-	eventually(t, "the next song has been heard", func() bool { return c.heard.Load() > seen || c.broken.Err() != nil })
+	eventually(t, "more songs have been heard", func() bool { return c.heard.Load() >= seen+n || c.broken.Err() != nil })
 	if c.broken.Err() != nil {
 		c.leave(t)
 	}

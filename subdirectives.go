@@ -12,12 +12,6 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// planned names the subdirectives of later versions. They are refused by name,
-// so that nobody takes an option for granted that does nothing yet.
-var planned = []string{
-	"fleet",
-}
-
 // repeatable names the subdirectives that may be there several times.
 var repeatable = []string{"resolver", "signed_urls key"}
 
@@ -33,8 +27,6 @@ func parseBlock(d *caddyfile.Dispenser, parent string, b block) error {
 		full := strings.TrimSpace(parent + " " + name)
 		parse, ok := b[name]
 		switch {
-		case slices.Contains(planned, full):
-			return d.Errf("%s: not supported yet", full)
 		case name == "{":
 			return d.Err("unexpected block")
 		case !ok:

@@ -76,6 +76,11 @@ func (u *upstream) answeredBy() string {
 // fetch is the cache's Fetch: it brings the asset, or else the next best one that
 // there is. The error is cache.ErrNotFound, a failure, or that of ctx.
 func (u *upstream) fetch(ctx context.Context, header http.Header) (*http.Response, error) {
+	// It may have been taken down since the request was let through. If that comes after
+	// this, what is fetched is purged.
+	if u.h.state.takedowns.has(u.asset.ID) {
+		return nil, errTakenDown
+	}
 	t := new(timing)
 	ctx = t.trace(ctx)
 	defer u.timing.Store(t)

@@ -129,7 +129,8 @@ type Stats struct {
 type Cache struct {
 	ctx    context.Context // of all exchanges with upstreams
 	cancel context.CancelCauseFunc
-	work   sync.WaitGroup // the exchanges
+	work   sync.WaitGroup              // the exchanges
+	gate   func(context.Context) error // before what is on disk is brought back; may be nil
 
 	purging sync.Mutex   // held while what is purged is noted on disk
 	waiting atomic.Int64 // as in Stats

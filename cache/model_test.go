@@ -153,6 +153,7 @@ type node struct {
 	disk   int64 // bytes; 0: none
 	dir    string
 	store  *disk.Store
+	gates  func(context.Context) error // as for Cache.SetGate
 }
 
 func newNode(tb testing.TB, l Limits, diskLimit int64) *node {
@@ -171,6 +172,7 @@ func newNode(tb testing.TB, l Limits, diskLimit int64) *node {
 
 func (n *node) start() {
 	n.Cache = New(n.limits)
+	n.SetGate(n.gates)
 	if n.disk > 0 {
 		var err error
 		if n.store, err = disk.Open(n.dir, n.disk, disk.Events{}); err != nil {

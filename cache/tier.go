@@ -173,6 +173,11 @@ func (c *Cache) recall(key string) *flight {
 		var o *object
 		// An error means that there is nothing, which the next look-up will find.
 		_ = contain.Do(func() (err error) {
+			if c.gate != nil {
+				if err := c.gate(c.ctx); err != nil {
+					return err
+				}
+			}
 			o, err = load(d, id, key)
 			return err
 		})

@@ -56,11 +56,30 @@ func child(what string) int {
 	switch arg[0] {
 	case "write":
 		writeAll(s, arg[2])
+	case "note":
+		writeNotes(s)
 	case "hold":
 		_, _ = io.ReadAll(os.Stdin)
 		select {}
 	}
 	return 0
+}
+
+// writeNotes replaces a note until it is killed, and says what it knows to be kept.
+func writeNotes(s *Store) {
+	for i := 1; ; i++ {
+		if err := s.SetNote(NewID("kill", "note"), noteText(i)); err != nil {
+			fmt.Println("failed", err)
+			return
+		}
+		fmt.Println(i)
+	}
+}
+
+// noteText is one of many notes of different lengths, each of which shows whether it is
+// all there.
+func noteText(i int) []byte {
+	return bytes.Repeat(fmt.Appendf(nil, "%d ", i), 1+i%7*1000)
 }
 
 // writeAll writes objects until it is killed, and says which it begins, and of which
@@ -134,6 +153,37 @@ func TestKill(t *testing.T) {
 	t.Logf("%d slices were reported, %d of them are missing", reported, missing)
 	if missing > 0 || reported == 0 {
 		t.Error("slices that were written are missing")
+	}
+}
+
+// TestNoteAfterKill kills a process while it replaces a note: what it has said to be kept
+// is there, or what it was about to keep, and all of it.
+func TestNoteAfterKill(t *testing.T) {
+	dir := t.TempDir()
+	for range 8 {
+		cmd, out := startChild(t, 0, "note", dir)
+		if line, err := out.ReadString('\n'); err != nil || line != "opened\n" {
+			t.Fatal(line, err)
+		}
+		timer := time.AfterFunc(time.Duration(20+rand.IntN(200))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		said := 0
+		for {
+			var n int
+			if _, err := fmt.Fscanln(out, &n); err != nil {
+				break
+			}
+			said = n
+		}
+		timer.Stop()
+		_ = cmd.Wait()
+		s, _ := openTest(t, dir, 40<<20)
+		note, err := s.Note(NewID("kill", "note"))
+		var kept int
+		_, _ = fmt.Sscan(string(note), &kept)
+		if err != nil || kept == 0 || !bytes.Equal(note, noteText(kept)) || said > 0 && kept != said && kept != said+1 {
+			t.Errorf("%d was said to be kept, and %d bytes of %d are: %v", said, len(note), kept, err)
+		}
+		s.Close()
 	}
 }
 
