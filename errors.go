@@ -53,6 +53,7 @@ var (
 	errTarget    = problem{status: http.StatusBadRequest, message: "Request target is not a URL"}
 	errUpload    = problem{status: http.StatusBadRequest, message: "Request body could not be read"}
 	errTakenDown = problem{status: http.StatusUnavailableForLegalReasons, message: takenDown}
+	errOlder     = problem{status: http.StatusPreconditionFailed, message: "VOYO edge is not as far as the one that asks it"}
 	errBehind    = problem{status: http.StatusServiceUnavailable, message: "VOYO edge is not up to date"}
 	errTunnel    = problem{status: http.StatusNotImplemented, message: "VOYO edges do not tunnel"}
 )

@@ -2,18 +2,14 @@ package voyo
 
 import (
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/nats-io/nkeys"
 
-	"github.com/voyo-music/caddy-voyo/cache"
 	"github.com/voyo-music/caddy-voyo/internal/fleet"
 	"github.com/voyo-music/caddy-voyo/resolver"
 )
@@ -147,73 +143,4 @@ func TestDecodePurge(t *testing.T) {
 	if err != nil || p.all || len(p.tags) != 1 || len(p.pages) != 1 || len(p.streams)+len(p.art) != len(resolver.ID("AAAAAAAAAAA").Assets()) {
 		t.Errorf("%+v, %v", p, err)
 	}
-}
-
-func TestPositionOf(t *testing.T) {
-	header := func(position string) http.Header {
-		return http.Header{"Cdn-Loop": {loopEntry}, "Voyo-Fleet": {position}}
-	}
-	f, at := new(following), fleet.Position{Stream: "2026-11-23T10:30:00Z", Seq: 17}
-	f.headway.begin(at) // it may be in effect already
-	told := header("")
-	f.setPosition(told)
-	if p, ok := positionOf(told); !ok || p != at {
-		t.Errorf("%q: %v", told, p)
-	}
-	delete(told, "Cdn-Loop")
-	if p, ok := positionOf(told); ok {
-		t.Errorf("what no edge has sent: %v", p)
-	}
-	for _, text := range []string{"", "17", "@", "x@y", "-1@y", "18446744073709551616@y"} {
-		if p, ok := positionOf(header(text)); ok {
-			t.Errorf("%q: %v", text, p)
-		}
-	}
-	empty := make(http.Header)
-	(*following)(nil).setPosition(empty)
-	new(following).setPosition(empty)
-	if len(empty) > 0 {
-		t.Errorf("%q", empty)
-	}
-}
-
-func TestAwaitTier(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := new(following)
-		f.headway.finish(fleet.Position{Stream: "s", Seq: 3})
-		s := new(state)
-		s.following.Store(f)
-		await := func(position string) (time.Duration, error) {
-			began := time.Now()
-			err := s.awaitTier(t.Context(), http.Header{"Cdn-Loop": {loopEntry}, "Voyo-Fleet": {position}})
-			return time.Since(began), err
-		}
-		for _, position := range []string{"", "3@s", "1@s", "4@t"} {
-			if took, err := await(position); err != nil || took > 0 {
-				t.Errorf("%q: %v after %s", position, err, took)
-			}
-		}
-		fresh := new(following)
-		for _, behind := range []*following{f, fresh} {
-			s.following.Store(behind)
-			if took, err := await("4@s"); err == nil || took != positionPatience {
-				t.Errorf("%v after %s", err, took)
-			}
-		}
-		s.following.Store(f)
-		f.state = s
-		s.art, s.streams = cache.New(cache.Limits{}), cache.New(cache.Limits{})
-		defer s.art.Close()
-		defer s.streams.Close()
-		for seq := range uint64(2) {
-			time.AfterFunc(time.Duration(seq+1)*time.Millisecond, func() {
-				if err := f.advance(t.Context(), fleet.Entry{Position: fleet.Position{Stream: "s", Seq: 4 + seq}, Kind: fleet.Purge}, nil); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		if took, err := await("5@s"); err != nil || took != 2*time.Millisecond {
-			t.Errorf("%v after %s", err, took)
-		}
-	})
 }

@@ -39,7 +39,7 @@ type following struct {
 	log      *fleetLog
 	begun    chan struct{}   // closed once there is a follower
 	follower *fleet.Follower // set before that
-	headway  headway         // for requests between tiers
+	headway  headway         // for other nodes
 
 	mu       sync.Mutex
 	position fleet.Position // up to which all is in effect
@@ -225,6 +225,7 @@ func (f *following) apply(ctx context.Context, e fleet.Entry) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // whoever follows next does it again
 	}
+	f.headway.finish(e.Position)
 	if e.Kind != fleet.Skip {
 		appliedTotal.WithLabelValues(string(e.Kind)).Inc()
 	}
@@ -268,7 +269,6 @@ func (s *state) carryOut(ctx context.Context, e fleet.Entry) error {
 // advance notes that an entry is in effect, and whether it is kept. An error wraps
 // fleet.ErrNotKept.
 func (f *following) advance(ctx context.Context, e fleet.Entry, failed error) error {
-	f.headway.finish(e.Position)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.position = e.Position

@@ -38,6 +38,7 @@ var refusals = map[problem]string{
 	errTarget:    "target",
 	errTakenDown: "takedown",
 	errBehind:    "behind",
+	errOlder:     "older",
 
 	{limit: limitRequests}:     limitRequests,
 	{limit: limitLookups}:      limitLookups,

@@ -35,7 +35,7 @@ const (
 // what it would ask.
 var (
 	errShieldLoop   = errors.New("the request has been there before")
-	errShieldBehind = errors.New("the shield has another version")
+	errShieldBehind = errors.New("the shield has another version, or is behind in the fleet's log")
 )
 
 // askShields asks the other tier for the asset, or the next best one that there is. There
@@ -133,7 +133,7 @@ func (f failure) isShields() bool {
 // another upstream; what the shield's cache did is noted for the client.
 func (u *upstream) getShield(ctx context.Context, s *shield, trial bool, header http.Header) (*http.Response, error) {
 	own := upstreamHeader(u.asset, header, u.cdnLoop)
-	u.h.state.following.Load().setPosition(own)
+	u.h.state.following.Load().stamp(own)
 	resp, err := u.sendShield(ctx, s, trial, own)
 	var tiers string
 	if err == nil {
@@ -196,6 +196,8 @@ func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers str
 		return "", errTakenDown
 	case http.StatusLoopDetected:
 		return "", errShieldLoop
+	case http.StatusPreconditionFailed:
+		return "", errShieldBehind
 	case http.StatusNotFound:
 		if edge {
 			return "", cache.MissingError{For: toldFor(resp.Header)}

@@ -57,6 +57,7 @@ func (r *region) errands(n int) (trace []errand) {
 
 // TestRealEdges has edges do what is simulated.
 func TestRealEdges(t *testing.T) {
+	t.Parallel() // it waits for its nodes most of the time
 	r := newRegion(toy(), 3)
 	r.addTier(0, r.Shield)
 	l := newLab(t, r)
@@ -69,6 +70,7 @@ func TestRealEdges(t *testing.T) {
 
 // TestRealTiers has shields between the edges and the origin.
 func TestRealTiers(t *testing.T) {
+	t.Parallel()
 	r := newRegion(toy(), 3)
 	l := newLab(t, r)
 	var edges, shields []*realNode

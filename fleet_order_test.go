@@ -1,0 +1,61 @@
+package voyo
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/voyo-music/caddy-voyo/internal/fleet"
+)
+
+// A node that is behind the one that asks it has that wait until it is not, and for no
+// longer than it may.
+func TestFleetOrder(t *testing.T) {
+	at := func(seq uint64) fleet.Position { return fleet.Position{Stream: "2026-01-01T00:00:00Z", Seq: seq} }
+	asking := func(f *following, edges string) *http.Request {
+		r := &http.Request{Header: make(http.Header)}
+		f.stamp(r.Header)
+		if edges != "" {
+			r.Header.Set("Cdn-Loop", edges)
+		}
+		return r
+	}
+	synctest.Test(t, func(t *testing.T) {
+		asker, asked := new(following), new(following)
+		if r := asking(asker, loopEntry); r.Header.Get(appliedField) != "" || !asked.admits(r) {
+			t.Errorf("at the beginning of the log: %v", r.Header)
+		}
+		asker.headway.begin(at(7)) // the purge may be in effect already
+		asked.headway.finish(at(6))
+		for name, r := range map[string]*http.Request{
+			"a client that says so": asking(asker, ""),
+			"nonsense":              {Header: http.Header{appliedField: {"x"}, "Cdn-Loop": {loopEntry}}},
+		} {
+			if !asked.admits(r) {
+				t.Errorf("%s has to wait", name)
+			}
+		}
+		if !(*following)(nil).admits(asking(asker, loopEntry)) {
+			t.Error("a node without a fleet is behind")
+		}
+		began := time.Now()
+		if asked.admits(asking(asker, loopEntry)) || time.Since(began) != orderPatience {
+			t.Errorf("admitted, or refused after %s", time.Since(began))
+		}
+		admitted := make(chan bool)
+		go func() { admitted <- asked.admits(asking(asker, loopEntry)) }()
+		synctest.Wait()
+		asked.headway.finish(at(7))
+		if !<-admitted {
+			t.Error("refused when it was as far")
+		}
+		asked.headway.finish(fleet.Position{Stream: "another", Seq: 9})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if asked.admits(asking(asker, loopEntry).WithContext(ctx)) {
+			t.Error("admitted in another log")
+		}
+	})
+}
