@@ -20,8 +20,9 @@ const (
 	reconnectWait = 250 * time.Millisecond
 
 	// pingEvery and maxPings say when a connection that is silent counts as lost: after
-	// 6 seconds.
-	pingEvery = 2 * time.Second
+	// 3 to 4.5 s. That is less than ReceiptPatience, so that a node which a purge names as
+	// pending because it is cut off has found that out itself, and says so.
+	pingEvery = 1500 * time.Millisecond
 	maxPings  = 2
 
 	// pauseMax bounds the pauses between attempts that fail for other reasons.
