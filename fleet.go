@@ -71,7 +71,8 @@ func (c *FleetConfig) member(repl *caddy.Replacer) (m member, err error) {
 		case strings.ContainsAny(urls[i], " \t\r\n"):
 			return member{}, fmt.Errorf("nats: URL %d: it has spaces", i+1) // and maybe a password, so it is not repeated
 		case hasUser(urls[i]) && !expand.Holds(text):
-			return member{}, fmt.Errorf("nats: URL %d: a user, password or token must come from a placeholder such as {env.NAME} or {file./path}", i+1)
+			return member{}, fmt.Errorf("nats: URL %d: a user, password or token must come from a placeholder "+
+				"such as {env.NAME} or {file./path}", i+1)
 		}
 	}
 	m.urls = strings.Join(urls, " ")
