@@ -115,9 +115,15 @@ type fleetLog struct {
 	member member
 }
 
-// Destruct leaves the fleet, when the last lease has let go of it.
+// Destruct leaves the fleet, when the last lease has let go of it. A node that is stopped
+// stays a member, which the others miss; one that a reload has renamed, or that could not be
+// loaded, does not.
 func (l *fleetLog) Destruct() error {
-	l.Close()
+	if caddy.Exiting() {
+		l.Close()
+	} else {
+		l.Leave()
+	}
 	return nil
 }
 
