@@ -45,7 +45,8 @@ command was not understood.
 				}
 				return cmd.Help()
 			})
-			cmd.AddCommand(statusCommand(), purgeCommand(), takedownCommand(), prefetchCommand(), explainCommand(), signCommand(), idCommand())
+			cmd.AddCommand(statusCommand(), purgeCommand(), takedownCommand(), prefetchCommand(),
+				explainCommand(), signCommand(), idCommand())
 		},
 	})
 }

@@ -71,7 +71,8 @@ func (c *FleetConfig) member(repl *caddy.Replacer) (m member, err error) {
 		case strings.ContainsAny(urls[i], " \t\r\n"):
 			return member{}, fmt.Errorf("nats: URL %d: it has spaces", i+1) // and maybe a password, so it is not repeated
 		case hasUser(urls[i]) && !expand.Holds(text):
-			return member{}, fmt.Errorf("nats: URL %d: a user, password or token must come from a placeholder such as {env.NAME} or {file./path}", i+1)
+			return member{}, fmt.Errorf("nats: URL %d: a user, password or token must come from a placeholder "+
+				"such as {env.NAME} or {file./path}", i+1)
 		}
 	}
 	m.urls = strings.Join(urls, " ")
@@ -114,9 +115,15 @@ type fleetLog struct {
 	member member
 }
 
-// Destruct leaves the fleet, when the last lease has let go of it.
+// Destruct leaves the fleet, when the last lease has let go of it. A node that is stopped
+// stays a member, which the others miss; one that a reload has renamed, or that could not be
+// loaded, does not.
 func (l *fleetLog) Destruct() error {
-	l.Close()
+	if caddy.Exiting() {
+		l.Close()
+	} else {
+		l.Leave()
+	}
 	return nil
 }
 

@@ -3,7 +3,6 @@ package voyo_test
 import (
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 
@@ -61,11 +60,11 @@ func TestFleetReload(t *testing.T) {
 	e := startAdminEdge(t, fleetSite(a.URL, "a", urls, dir))
 	e.awaitFleet(t, "")
 	e.store(t, songs)
-	tell := func(uri, body string, nodes int, pending ...string) {
+	tell := func(uri, body string, nodes int) {
 		t.Helper()
 		var got told
 		e.administer(t, http.MethodPost, uri, body, &got)
-		if got.Nodes != nodes || !slices.Equal(got.Pending, pending) || len(got.Failed) > 0 {
+		if got.Nodes != nodes || len(got.Pending)+len(got.Failed) > 0 {
 			t.Errorf("%s %s: %+v", uri, body, got)
 		}
 	}
@@ -81,7 +80,7 @@ func TestFleetReload(t *testing.T) {
 			t.Errorf("%s: the cache was lost", name)
 		}
 		e.awaitFleet(t, "")
-		tell("/voyo/purge", idsBody(songs[2]), 1, "a") // which has been a node, and nobody has said that it is none any more
+		tell("/voyo/purge", idsBody(songs[2]), 1) // nobody waits for what it was before
 	}
 	for name, site := range map[string]string{
 		"two fleets":   "route {\n" + fleetSite(a.URL, "b", urls, dir) + "\n" + fleetSite(a.URL, "c", urls, dir) + "\n}",
@@ -92,10 +91,13 @@ func TestFleetReload(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		e.mustBeTakenDown(t, down)
-		tell("/voyo/purge", idsBody(songs[2]), 1, "a")
+		tell("/voyo/purge", idsBody(songs[2]), 1)
 	}
-	if err := e.loadWithFailingApp(t, fleetSite(a.URL, "c", urls, "")); err == nil {
-		t.Error("it was loaded")
+	for range 5 { // which app is started first is a matter of chance
+		if err := e.loadWithFailingApp(t, fleetSite(a.URL, "c", urls, "")); err == nil {
+			t.Error("it was loaded")
+		}
+		tell("/voyo/purge", idsBody(songs[2]), 1)
 	}
 	e.mustBeTakenDown(t, down)
 	if !e.mustHear(t, kept) {

@@ -144,3 +144,27 @@ func TestDecodePurge(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
+
+// Who asks is told which nodes have not done it, and by the exit status.
+func TestFleetReceipt(t *testing.T) {
+	for _, tt := range []struct {
+		receipt fleetReceipt
+		said    string
+		err     string
+	}{
+		{fleetReceipt{Nodes: 3}, "taken down AAAAAAAAAAA vyo_QUFBQUFBQUFBQUE\n3 nodes\n", ""},
+		{
+			fleetReceipt{Nodes: 1, Pending: []string{"b", "c"}, Failed: []string{"d"}},
+			"taken down AAAAAAAAAAA vyo_QUFBQUFBQUFBQUE\n1 node\npending b\npending c\nfailed d\n", "1 of 4 nodes have done it so far",
+		},
+	} {
+		var said strings.Builder
+		takedownAnswer{IDs: []trackNames{namesOf("AAAAAAAAAAA")}, fleetReceipt: tt.receipt}.print(&said)
+		if said.String() != tt.said {
+			t.Errorf("%+v: %q", tt.receipt, said.String())
+		}
+		if err := tt.receipt.incomplete(); (err == nil) != (tt.err == "") || err != nil && err.Error() != tt.err {
+			t.Errorf("%+v: %v", tt.receipt, err)
+		}
+	}
+}

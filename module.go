@@ -176,11 +176,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if h.linkKeys, err = h.SignedURLs.keys(repl); err != nil {
-		return fmt.Errorf("signed_urls: %w", err)
-	}
-	if h.member, err = h.Fleet.member(repl); err != nil {
-		return fmt.Errorf("fleet: %w", err)
+	if err := h.provisionNode(repl); err != nil {
+		return err
 	}
 	identities, err := h.loadResolvers(ctx, repl)
 	if err != nil {
@@ -275,6 +272,17 @@ func (h *Handler) provisionPolicies() (l limits, err error) {
 		return limits{}, fmt.Errorf("rate_limit: %w", err)
 	}
 	return l, nil
+}
+
+// provisionNode finds out what the node has in common with others.
+func (h *Handler) provisionNode(repl *caddy.Replacer) (err error) {
+	if h.linkKeys, err = h.SignedURLs.keys(repl); err != nil {
+		return fmt.Errorf("signed_urls: %w", err)
+	}
+	if h.member, err = h.Fleet.member(repl); err != nil {
+		return fmt.Errorf("fleet: %w", err)
+	}
+	return nil
 }
 
 func (h *Handler) provisionOrigins(repl *caddy.Replacer) error {

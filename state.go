@@ -44,8 +44,11 @@ type state struct {
 	takedowns takedowns
 	following atomic.Pointer[following] // nil if it is in no fleet
 
-	fitting  sync.Mutex      // held while disks and fleet change; before mu
-	position *fleet.Position // in the fleet's log, up to which it was applied before it was let go of; nil if nothing is kept. Guarded by fitting
+	fitting sync.Mutex // held while disks and fleet change; before mu
+
+	// position is up to where the fleet's log was applied when the state last let go of
+	// it; nil if nothing is kept yet. Guarded by fitting.
+	position *fleet.Position
 
 	mu       sync.Mutex
 	leases   []*lease // the longest held first

@@ -79,7 +79,7 @@ func (s *Store) SetNote(id ID, b []byte) error {
 	if err := createSynced(temp, b); err != nil {
 		return err
 	}
-	if err := os.Rename(temp, path); err != nil {
+	if err := os.Rename(temp, path); err != nil { //nolint:gosec // both are in the configured directory
 		return err
 	}
 	return syncDir(s.dir)

@@ -146,7 +146,13 @@ func Open(c Config) (*Log, error) {
 // Close ends the followers, waits for what they apply, whose context is done, and
 // disconnects. The node stays registered, so that others know that it has to be told
 // of what it misses, until it has not been seen for memberTTL.
-func (l *Log) Close() {
+func (l *Log) Close() { l.end(false) }
+
+// Leave is Close for a node that there is no more under this name: nobody is to wait for
+// it. If NATS does not hear of that for leavePatience the node stays registered.
+func (l *Log) Leave() { l.end(true) }
+
+func (l *Log) end(leave bool) {
 	l.mu.Lock()
 	closed, nc := l.closed, l.nc
 	l.closed = true
@@ -160,6 +166,9 @@ func (l *Log) Close() {
 		l.hangUp() // it tries to connect, which nobody waits for any more
 	}
 	l.work.Wait()
+	if leave {
+		l.unregister()
+	}
 	l.mu.Lock()
 	nc = l.nc // it may have come late
 	l.mu.Unlock()

@@ -64,6 +64,25 @@ func (l *Log) register(ctx context.Context, js jetstream.JetStream) error {
 	return fmt.Errorf("registering: %w", jetstream.ErrKeyRevisionMismatch)
 }
 
+// leavePatience bounds how long it may take to unregister.
+const leavePatience = time.Second
+
+// unregister removes this node's record from the bucket, and no other one's that has been
+// written since. Nothing registers any more.
+func (l *Log) unregister() {
+	_, js, err := l.link()
+	if err != nil || l.revision == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leavePatience)
+	defer cancel()
+	bucket, err := js.KeyValue(ctx, bucketName)
+	if err != nil {
+		return
+	}
+	_ = bucket.Delete(ctx, l.config.Node, jetstream.LastRevision(l.revision)) // who can't leave is missed
+}
+
 // sawNamesake takes note of whether another node of this name has written lately.
 func (l *Log) sawNamesake(seen bool) {
 	l.mu.Lock()

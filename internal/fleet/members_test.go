@@ -88,6 +88,30 @@ func TestForgotten(t *testing.T) {
 	}
 }
 
+// A node that is none any more is not waited for, and takes nobody's place with it.
+func TestLeave(t *testing.T) {
+	shorten(t, &renewEvery, time.Hour)
+	c := natstest.Start(t, 1)
+	stay, other := join(t, Config{URLs: c.URLs(), Node: "stay"}), join(t, Config{URLs: c.URLs(), Node: "other"})
+	stay.follow(t, Position{}, nil)
+	stay.awaitCurrent(t)
+	other.awaitCurrent(t)
+	other.Leave()
+	if got := receipt(stay.append(t, purge("one"))); got != "applied [stay], pending [], failed []" {
+		t.Errorf("got %s", got)
+	}
+	first := join(t, Config{URLs: c.URLs(), Node: "other"})
+	first.awaitCurrent(t)
+	second := join(t, Config{URLs: c.URLs(), Node: "other"})
+	second.awaitCurrent(t)
+	first.Leave()
+	second.Close()
+	if got := receipt(stay.append(t, purge("two"))); got != "applied [stay], pending [other], failed []" {
+		t.Errorf("got %s", got)
+	}
+	join(t, Config{URLs: []string{"nats://127.0.0.1:1"}, Node: "nowhere"}).Leave()
+}
+
 // Two nodes of one name are told so, both of them, until one is gone; one that is started
 // again is not.
 func TestNamesakes(t *testing.T) {
