@@ -142,6 +142,7 @@ func setKeys(t *testing.T) {
 	} {
 		t.Setenv(name, "made-up and long enough")
 	}
+	t.Setenv("VOYO_NATS_CREDENTIALS", voyo.NewCredentials(t))
 }
 
 // checkCaddyfile checks that a Caddyfile is one that could be loaded.

@@ -40,6 +40,9 @@ func ArtStats() (sum cache.Stats) {
 	return sum
 }
 
+// NewCredentials returns a file with the credentials of some user of NATS.
+var NewCredentials = newCredentials
+
 // FleetsInUse counts the fleets that have not been left.
 func FleetsInUse() (n int) {
 	fleets.Range(func(_, _ any) bool {
