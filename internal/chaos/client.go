@@ -170,6 +170,7 @@ func (c Client) visit2(ctx context.Context, v Visit, now func() Moment) (a Answe
 		DisableCompression: true,
 		Protocols:          new(http.Protocols),
 		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return c.Dial(ctx) },
+		IdleConnTimeout:    time.Second, // of what is dialled, or comes to its end, when this has returned
 	}
 	t.Protocols.SetUnencryptedHTTP2(true)
 	defer t.CloseIdleConnections()
