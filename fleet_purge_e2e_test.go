@@ -92,7 +92,10 @@ func TestFleetPurgeBehindShield(t *testing.T) {
 	f.archive.add(all[1])
 	f.log.Freeze(0)
 	// as the server may have led the others, it may take them a while
-	eventually(t, "the purge is acknowledged", func() bool { return f.nodes[reader].order(t.Context(), purgeURI, all[0]) == nil })
+	eventually(t, "the purge is acknowledged", func() bool {
+		_, err := f.nodes[reader].order(t.Context(), purgeURI, all[0])
+		return err == nil
+	})
 	if h, err := f.nodes[reader].hear(t.Context(), all[1]); err != nil {
 		t.Errorf("after it had been purged: %s, %v", h.header.Get("Cache-Status"), err)
 	}
@@ -113,7 +116,10 @@ func TestFleetPurgeBehindShield(t *testing.T) {
 func (f *fleet) mustTellWithout(t *testing.T, away int, purged, down song) {
 	t.Helper()
 	var group errgroup.Group
-	group.Go(func() error { return f.nodes[1].order(t.Context(), takedownURI, down) })
+	group.Go(func() error {
+		_, err := f.nodes[1].order(t.Context(), takedownURI, down)
+		return err
+	})
 	f.mustTell(t, 0, purgeURI, purged, f.name(away))
 	must(t, group.Wait())
 }

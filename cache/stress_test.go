@@ -48,6 +48,9 @@ func TestStress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
+	if err := d.List(); err != nil { // what is listed out here can't be waited for in a bubble
+		t.Fatal(err)
+	}
 	for round := range uint64(stressRounds) {
 		synctest.Test(t, func(t *testing.T) { stressRound(t, seed+round, d) })
 		if t.Failed() {
