@@ -49,8 +49,14 @@ func (a *App) Provision(caddy.Context) error {
 // Start opens the handlers' disks, and joins their fleet. What was opened before one that can't be is
 // given back as the handlers are cleaned up.
 func (a *App) Start() error {
+	members := make(map[*state]member) // what is kept together is kept in step together
 	for _, h := range a.list() {
-		if err := h.lease.open(h.places, h.member); err != nil {
+		if h.member != (member{}) {
+			members[h.lease.state] = h.member
+		}
+	}
+	for _, h := range a.list() {
+		if err := h.lease.open(h.places, members[h.lease.state]); err != nil {
 			return err
 		}
 	}
