@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -26,6 +27,8 @@ type App struct {
 	sizes  map[string]int64 // of the disks, by directory
 	member member           // of the fleet that handlers are in
 	opened chan struct{}    // closed once there is nothing to wait for
+
+	started atomic.Bool // the fleet is joined
 
 	mu       sync.Mutex
 	handlers []*Handler
@@ -60,6 +63,7 @@ func (a *App) Start() error {
 			return err
 		}
 	}
+	a.started.Store(true)
 	a.endWait()
 	return nil
 }
@@ -150,6 +154,12 @@ func (h *Handler) awaitDisks(ctx context.Context) {
 	case <-patience.C: // another app does not come up
 	case <-ctx.Done():
 	}
+}
+
+// unjoined reports whether the handler's fleet is not joined yet, or could not be. Until then
+// it is not known what is taken down.
+func (h *Handler) unjoined() bool {
+	return h.member != (member{}) && !h.app.started.Load()
 }
 
 // Interface guards
