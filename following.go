@@ -62,10 +62,22 @@ var elsewhere = fleet.Position{Stream: "unknown"}
 // awaitFleet waits until the state is in step with its fleet. An error says that it can't
 // be said to be.
 func (s *state) awaitFleet(ctx context.Context) error {
-	f := s.following.Load()
-	if f == nil {
-		return nil
+	for {
+		f := s.following.Load()
+		if f == nil {
+			return nil
+		}
+		if err := f.await(ctx); err != nil {
+			return err
+		}
+		if s.following.Load() == f { // or else it has ended, which lets everyone pass
+			return nil
+		}
 	}
+}
+
+// await waits until what is followed is in effect, or has ended.
+func (f *following) await(ctx context.Context) error {
 	select {
 	case <-f.begun:
 		return f.follower.Await(ctx)
