@@ -100,7 +100,12 @@ func (s *state) fit(d disks, log *fleetLog) {
 	} else {
 		s.setDisks(d)
 	}
-	if log == nil { // what is missed from now on nobody counts
+	s.mu.Lock()
+	held := len(s.leases) > 0
+	s.mu.Unlock()
+	// What is missed from now on nobody counts. Requests that outlive the last handler still
+	// must not be given what is taken down.
+	if log == nil && held {
 		s.position = new(fleet.Position)
 		s.takedowns.replace(nil)
 	}
