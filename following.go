@@ -116,13 +116,18 @@ func (s *state) fit(d disks, log *fleetLog) {
 // s.fitting.
 func (s *state) renew(log *fleetLog, change func()) {
 	var next *following
+	last := s.following.Load()
 	if log != nil {
 		next = &following{state: s, log: log, begun: make(chan struct{})}
+		next.headway.begin(last.last())
 	}
-	last := s.following.Swap(next)
+	s.following.Store(next)
 	if last != nil {
 		last.end()
 		s.position = &last.position
+	}
+	if next != nil {
+		next.headway.begin(last.last()) // it may have got further
 	}
 	change()
 	if next != nil {
