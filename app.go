@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -26,6 +27,8 @@ type App struct {
 	sizes  map[string]int64 // of the disks, by directory
 	member member           // of the fleet that handlers are in
 	opened chan struct{}    // closed once there is nothing to wait for
+
+	started atomic.Bool // the fleet is joined
 
 	mu       sync.Mutex
 	handlers []*Handler
@@ -49,11 +52,18 @@ func (a *App) Provision(caddy.Context) error {
 // Start opens the handlers' disks, and joins their fleet. What was opened before one that can't be is
 // given back as the handlers are cleaned up.
 func (a *App) Start() error {
+	members := make(map[*state]member) // what is kept together is kept in step together
 	for _, h := range a.list() {
-		if err := h.lease.open(h.places, h.member); err != nil {
+		if h.member != (member{}) {
+			members[h.lease.state] = h.member
+		}
+	}
+	for _, h := range a.list() {
+		if err := h.lease.open(h.places, members[h.lease.state]); err != nil {
 			return err
 		}
 	}
+	a.started.Store(true)
 	a.endWait()
 	return nil
 }
@@ -144,6 +154,12 @@ func (h *Handler) awaitDisks(ctx context.Context) {
 	case <-patience.C: // another app does not come up
 	case <-ctx.Done():
 	}
+}
+
+// unjoined reports whether the handler's fleet is not joined yet, or could not be. Until then
+// it is not known what is taken down.
+func (h *Handler) unjoined() bool {
+	return h.member != (member{}) && !h.app.started.Load()
 }
 
 // Interface guards

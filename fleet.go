@@ -117,9 +117,14 @@ type fleetLog struct {
 
 // Destruct leaves the fleet, when the last lease has let go of it. A node that is stopped
 // stays a member, which the others miss; one that a reload has renamed, or that could not be
-// loaded, does not.
+// loaded, does not, unless the node has the name with other servers or credentials, too.
 func (l *fleetLog) Destruct() error {
-	if caddy.Exiting() {
+	stays := caddy.Exiting()
+	fleets.Range(func(_, value any) bool {
+		stays = stays || value.(*fleetLog).member.node == l.member.node // l is not in there any more
+		return !stays
+	})
+	if stays {
 		l.Close()
 	} else {
 		l.Leave()

@@ -27,7 +27,7 @@ const orderPatience = time.Second
 // at its beginning.
 type headway struct {
 	mu       sync.Mutex
-	begun    fleet.Position // the entry that is applied at present, or else the last one
+	begun    fleet.Position // the latest entry that was, or is being, applied
 	done     fleet.Position // the last one that is in effect
 	advanced chan struct{}  // closed when done changes; nil as long as nobody waits
 }
@@ -36,14 +36,24 @@ type headway struct {
 func (h *headway) begin(to fleet.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.begun = to
+	h.raise(to)
+}
+
+// raise never goes back in a log: what is applied again has been in effect before. The
+// caller holds h.mu.
+func (h *headway) raise(to fleet.Position) {
+	back := to.Stream == h.begun.Stream && to.Seq < h.begun.Seq
+	if !back && to != (fleet.Position{}) && to != elsewhere {
+		h.begun = to
+	}
 }
 
 // finish notes that it is.
 func (h *headway) finish(at fleet.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.begun, h.done = at, at
+	h.raise(at)
+	h.done = at
 	if h.advanced != nil {
 		close(h.advanced)
 		h.advanced = nil
@@ -74,15 +84,19 @@ func (h *headway) await(ctx context.Context, at fleet.Position) bool {
 // stamp tells a shield how far the node is. What a fill stores that has begun after an
 // entry was put into effect is as new as that entry.
 func (f *following) stamp(header http.Header) {
-	if f == nil {
-		return
-	}
-	f.headway.mu.Lock()
-	at := f.headway.begun
-	f.headway.mu.Unlock()
-	if at.Seq > 0 {
+	if at := f.last(); at.Seq > 0 {
 		header.Set(appliedField, strconv.FormatUint(at.Seq, 10)+" "+at.Stream)
 	}
+}
+
+// last returns the latest entry that may be in effect.
+func (f *following) last() fleet.Position {
+	if f == nil {
+		return fleet.Position{}
+	}
+	f.headway.mu.Lock()
+	defer f.headway.mu.Unlock()
+	return f.headway.begun
 }
 
 // admits reports whether the node is as far as the edge that asks it. It waits for that,

@@ -59,3 +59,26 @@ func TestFleetOrder(t *testing.T) {
 		}
 	})
 }
+
+// What a node has told of how far it is holds also when it applies something again.
+func TestFleetOrderIsKept(t *testing.T) {
+	l := mustJoin(t, "", member{urls: nowhere, node: "a"})
+	defer release(t, l)
+	first := l.state.following.Load()
+	first.headway.begin(upTo(7))
+	l.state.again(first)
+	next := l.state.following.Load()
+	if got := next.last(); got != upTo(7) {
+		t.Errorf("renewed: %v", got)
+	}
+	for _, at := range []fleet.Position{upTo(3), {}, elsewhere} {
+		next.headway.finish(at)
+		if got := next.last(); got != upTo(7) || next.headway.done != at {
+			t.Errorf("at %v: %v", at, got)
+		}
+	}
+	again := fleet.Position{Stream: "another"}
+	if next.headway.finish(again); next.last() != again {
+		t.Errorf("in another log: %v", next.last())
+	}
+}

@@ -62,10 +62,22 @@ var elsewhere = fleet.Position{Stream: "unknown"}
 // awaitFleet waits until the state is in step with its fleet. An error says that it can't
 // be said to be.
 func (s *state) awaitFleet(ctx context.Context) error {
-	f := s.following.Load()
-	if f == nil {
-		return nil
+	for {
+		f := s.following.Load()
+		if f == nil {
+			return nil
+		}
+		if err := f.await(ctx); err != nil {
+			return err
+		}
+		if s.following.Load() == f { // or else it has ended, which lets everyone pass
+			return nil
+		}
 	}
+}
+
+// await waits until what is followed is in effect, or has ended.
+func (f *following) await(ctx context.Context) error {
 	select {
 	case <-f.begun:
 		return f.follower.Await(ctx)
@@ -88,7 +100,12 @@ func (s *state) fit(d disks, log *fleetLog) {
 	} else {
 		s.setDisks(d)
 	}
-	if log == nil { // what is missed from now on nobody counts
+	s.mu.Lock()
+	held := len(s.leases) > 0
+	s.mu.Unlock()
+	// What is missed from now on nobody counts. Requests that outlive the last handler still
+	// must not be given what is taken down.
+	if log == nil && held {
 		s.position = new(fleet.Position)
 		s.takedowns.replace(nil)
 	}
@@ -99,13 +116,18 @@ func (s *state) fit(d disks, log *fleetLog) {
 // s.fitting.
 func (s *state) renew(log *fleetLog, change func()) {
 	var next *following
+	last := s.following.Load()
 	if log != nil {
 		next = &following{state: s, log: log, begun: make(chan struct{})}
+		next.headway.begin(last.last())
 	}
-	last := s.following.Swap(next)
+	s.following.Store(next)
 	if last != nil {
 		last.end()
 		s.position = &last.position
+	}
+	if next != nil {
+		next.headway.begin(last.last()) // it may have got further
 	}
 	change()
 	if next != nil {

@@ -68,7 +68,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // by, nil if it need not be one. An error is a problem.
 func (h *Handler) check(r *http.Request, at shape, req request) (*link, error) {
 	if req.endpoint != endpointHealth { // which tells how it is with the fleet
-		if h.state.awaitFleet(r.Context()) != nil {
+		if h.unjoined() || h.state.awaitFleet(r.Context()) != nil {
 			return nil, errBehind
 		}
 		if !h.state.following.Load().admits(r) {
