@@ -206,6 +206,8 @@ func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers str
 	case http.StatusForbidden, http.StatusGone: // a link's signature or time, and not the track
 		return "", failure{reason: reasonStatus, status: resp.StatusCode}
 	}
+	// Only of a shield is it believed. What is meant for other caches is not for this one.
+	resp.Header["Cdn-Cache-Control"] = resp.Header[cache.PeerField]
 	if err := accept(resp, u.asset, "", own); err != nil {
 		return "", err
 	}
@@ -222,7 +224,7 @@ func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers str
 
 // toldFor returns how long a shield will remember that there is no such track.
 func toldFor(header http.Header) time.Duration {
-	seconds, _ := strconv.ParseInt(strings.TrimPrefix(header.Get("Cdn-Cache-Control"), "max-age="), 10, 32)
+	seconds, _ := strconv.ParseInt(strings.TrimPrefix(header.Get(cache.PeerField), "max-age="), 10, 32)
 	return time.Duration(seconds) * time.Second
 }
 

@@ -33,7 +33,7 @@ func (s *tiers) fetch(ctx context.Context, header http.Header) (*http.Response, 
 	_, err := s.far.Serve(rec, r, Request{Key: "a", Policy: s.policy, Fetch: s.o.fetch, Peer: true})
 	s.answers = append(s.answers, rec.Header().Clone())
 	if errors.Is(err, ErrNotFound) {
-		said := strings.TrimPrefix(rec.Header().Get("Cdn-Cache-Control"), "max-age=")
+		said := strings.TrimPrefix(rec.Header().Get(PeerField), "max-age=")
 		seconds, _ := strconv.Atoi(said)
 		return nil, MissingError{For: time.Duration(seconds) * time.Second}
 	}
@@ -41,6 +41,8 @@ func (s *tiers) fetch(ctx context.Context, header http.Header) (*http.Response, 
 		return nil, err
 	}
 	resp := rec.Result()
+	resp.Header["Cdn-Cache-Control"] = resp.Header[PeerField]
+	resp.Header.Del(PeerField)
 	resp.ContentLength = -1
 	if said, err := strconv.ParseInt(resp.Header.Get("Content-Length"), 10, 64); err == nil {
 		resp.ContentLength = said
@@ -97,10 +99,10 @@ func TestPeerFreshness(t *testing.T) {
 					t.Fatal(err)
 				}
 				synctest.Wait()
-				if got := s.answers[0]; got.Get("Cdn-Cache-Control") != tt.told || got.Get("Age") != tt.age {
-					t.Errorf("the near one was told %q, Age %q", got.Get("Cdn-Cache-Control"), got.Get("Age"))
+				if got := s.answers[0]; got.Get(PeerField) != tt.told || got.Get("Age") != tt.age {
+					t.Errorf("the near one was told %q, Age %q", got.Get(PeerField), got.Get("Age"))
 				}
-				if h := resp.Header; h.Get("Cdn-Cache-Control") != "" || h.Get("Cache-Control") != "public, max-age=300" {
+				if h := resp.Header; h.Get("Cdn-Cache-Control") != "" || h.Get(PeerField) != "" || h.Get("Cache-Control") != "public, max-age=300" {
 					t.Errorf("the client was told %v", h)
 				}
 				known := s.near.Explain(t.Context(), "a")
@@ -135,7 +137,7 @@ func TestPeerConfirms(t *testing.T) {
 			t.Errorf("%d bytes were sent again", n)
 		}
 		last := s.answers[len(s.answers)-1]
-		if last.Get("Cdn-Cache-Control") != "max-age=100" || last.Get("Cache-Tag") != "one, two" || last.Get("Content-Type") != "" {
+		if last.Get(PeerField) != "max-age=100" || last.Get("Cache-Tag") != "one, two" || last.Get("Content-Type") != "" {
 			t.Errorf("the near one was told %v", last)
 		}
 		if known := s.near.Explain(t.Context(), "a"); known.Stored[0].TTL != 100*time.Second {
@@ -170,7 +172,7 @@ func TestPeerMissing(t *testing.T) {
 		if _, _, err := get(t, s.near, s.request(policy())); !errors.Is(err, ErrNotFound) {
 			t.Fatal(err)
 		}
-		if got := s.answers[1].Get("Cdn-Cache-Control"); got != "max-age=40" {
+		if got := s.answers[1].Get(PeerField); got != "max-age=40" {
 			t.Errorf("the near one was told %q", got)
 		}
 		time.Sleep(39 * time.Second)
