@@ -21,7 +21,8 @@ const (
 	maxShieldTries = 2
 
 	// shieldPatience is how long a shield may answer nobody before who waits for it gives
-	// it up. Two of them leave the resolvers more than half of the time that a fetch has.
+	// it up. Two of them leave the resolvers more than half of the time that a fetch has, and
+	// when one has taken as long as two by itself no other is asked.
 	// One that answers others meanwhile has much to do, or what it asks is slow: if all who
 	// wait asked the resolvers too, these would have to do it once for each of them.
 	shieldPatience = 5 * time.Second
@@ -47,7 +48,8 @@ func (u *upstream) askShields(ctx context.Context, header http.Header) (*http.Re
 	}
 	t := u.h.shields.turn(u.asset.ID)
 	var last error
-	for tries := 0; tries < maxShieldTries; {
+	began := time.Now()
+	for tries := 0; tries < maxShieldTries && time.Since(began) <= maxShieldTries*shieldPatience; {
 		s, err := t.next()
 		u.h.reportPanic(err)
 		now := time.Now()

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/voyo-music/caddy-voyo/cache"
@@ -266,6 +267,27 @@ func TestShieldInVain(t *testing.T) {
 			t.Errorf("%q: it was asked %d times, not %d", c.sent, n, c.want)
 		}
 	}
+}
+
+// One that takes long leaves the resolvers the rest of the time: no other shield is asked.
+func TestShieldTakesLong(t *testing.T) {
+	h := newTestHandler(t, at("http://upstream.example/song.opus"))
+	giveShields(t, h, tier(3)...)
+	synctest.Test(t, func(t *testing.T) {
+		var asked []string
+		h.client = roundTripper(func(r *http.Request) (*http.Response, error) {
+			asked = append(asked, r.URL.Host)
+			for range 15 {
+				time.Sleep(time.Second)
+				h.shields.list[0].health.succeeded(time.Now()) // it answers others
+			}
+			return nil, context.DeadlineExceeded
+		})
+		resp, err := h.upstream(newTestRequest("GET", "/", nil), testAsset).askShields(t.Context(), nil)
+		if resp != nil || err != nil || !slices.Equal(asked, []string{"edge-0.example"}) {
+			t.Errorf("asked were %q, %v", asked, err)
+		}
+	})
 }
 
 // That the client has left is no fault of the shield, and ends its trial.
