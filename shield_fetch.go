@@ -25,11 +25,9 @@ const (
 	// when one has taken as long as two by itself no other is asked.
 	// One that answers others meanwhile has much to do, or what it asks is slow: if all who
 	// wait asked the resolvers too, these would have to do it once for each of them.
+	//
+	// A trial is given as long: what was too slow once must be able to show that it is not.
 	shieldPatience = 5 * time.Second
-
-	// trialPatience is the same for a shield that has failed before, for which somebody
-	// waits who would not have to.
-	trialPatience = 2 * time.Second
 )
 
 // Why a shield's answer is of no use although nothing is wrong with the shield, nor with
@@ -92,7 +90,7 @@ var sourceShield = shieldSource
 func (u *upstream) askShield(ctx context.Context, s *shield, trial bool, header http.Header) (*http.Response, error) {
 	defer s.health.undecided(trial) // if nobody waits for it any more, or the transport panics
 	asked := time.Now()
-	resp, err := u.getShield(ctx, s, trial, header)
+	resp, err := u.getShield(ctx, s, header)
 	now := time.Now()
 	switch f, ok := errors.AsType[failure](err); {
 	case err != nil && ctx.Err() != nil:
@@ -133,10 +131,10 @@ func (f failure) isShields() bool {
 
 // getShield asks one shield. What it returns has been checked and stripped as that of
 // another upstream; what the shield's cache did is noted for the client.
-func (u *upstream) getShield(ctx context.Context, s *shield, trial bool, header http.Header) (*http.Response, error) {
+func (u *upstream) getShield(ctx context.Context, s *shield, header http.Header) (*http.Response, error) {
 	own := upstreamHeader(u.asset, header, u.cdnLoop)
 	u.h.state.following.Load().stamp(own)
-	resp, err := u.sendShield(ctx, s, trial, own)
+	resp, err := u.sendShield(ctx, s, own)
 	var tiers string
 	if err == nil {
 		if tiers, err = u.acceptShield(resp, own); err != nil {
@@ -160,13 +158,9 @@ func (u *upstream) getShield(ctx context.Context, s *shield, trial bool, header 
 
 // sendShield sends a shield the request. The answer must begin in time, which the transport
 // bounds as well; its body has all the time that there is.
-func (u *upstream) sendShield(ctx context.Context, s *shield, trial bool, own http.Header) (*http.Response, error) {
-	patience := shieldPatience
-	if trial {
-		patience = trialPatience
-	}
+func (u *upstream) sendShield(ctx context.Context, s *shield, own http.Header) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	answered := s.health.untilSilent(patience, func() { cancel(context.DeadlineExceeded) })
+	answered := s.health.untilSilent(shieldPatience, func() { cancel(context.DeadlineExceeded) })
 	target := s.target(u.asset, u.h.linkKeys)
 	r := &http.Request{Method: http.MethodGet, URL: target, Host: target.Host, Header: own}
 	resp, err := u.h.client.RoundTrip(r.WithContext(ctx))

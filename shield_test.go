@@ -290,6 +290,32 @@ func TestShieldTakesLong(t *testing.T) {
 	})
 }
 
+// A shield that has failed may take as long when it is tried as any: its origin may be slow.
+func TestShieldSlowTrial(t *testing.T) {
+	h := newTestHandler(t, at("http://upstream.example/song.opus"))
+	giveShields(t, h, tier(1)...)
+	synctest.Test(t, func(t *testing.T) {
+		health := h.shields.list[0].health
+		health.failed(time.Now(), time.Now(), reasonTimeout, false)
+		time.Sleep(shieldPause)
+		h.client = roundTripper(func(r *http.Request) (*http.Response, error) {
+			select {
+			case <-r.Context().Done():
+				return nil, context.Cause(r.Context())
+			case <-time.After(shieldPatience - time.Second):
+			}
+			header := http.Header{"Cache-Status": {"voyo; fwd=miss"}}
+			return &http.Response{StatusCode: http.StatusNotFound, Header: header, Body: http.NoBody, Request: r}, nil
+		})
+		if _, err := h.upstream(newTestRequest("GET", "/", nil), testAsset).fetch(t.Context(), nil); !errors.Is(err, cache.ErrNotFound) {
+			t.Error(err)
+		}
+		if status, why := health.state(time.Now()); status != statusOK {
+			t.Errorf("it is %s, %s", status, why)
+		}
+	})
+}
+
 // That the client has left is no fault of the shield, and ends its trial.
 func TestShieldClientLeaves(t *testing.T) {
 	came := make(chan struct{}, 10)
