@@ -54,10 +54,10 @@ func (u *upstream) askShields(ctx context.Context, header http.Header) (*http.Re
 		if s == nil || s.health.isSelf(now) {
 			break
 		}
-		ok, trial := s != u.vain.Load(), false
-		if ok {
-			ok, trial = s.health.admit(now)
+		if _, vain := u.vain.Load(s); vain {
+			continue
 		}
+		ok, trial := s.health.admit(now)
 		if !ok {
 			continue
 		}
@@ -176,7 +176,7 @@ func (u *upstream) sendShield(ctx context.Context, s *shield, own http.Header) (
 		cancel(nil)
 		return nil, err
 	}
-	resp.Body = &shieldBody{ReadCloser: resp.Body, cancel: cancel, vain: func() { u.vain.Store(s) }}
+	resp.Body = &shieldBody{ReadCloser: resp.Body, cancel: cancel, vain: func() { u.vain.Store(s, true) }}
 	return resp, nil
 }
 

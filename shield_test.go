@@ -237,13 +237,13 @@ func TestShieldIsSelf(t *testing.T) {
 	}
 }
 
-// A shield whose bodies have nothing in them is not asked again for the same fill: it
-// would end there. What it breaks off in the middle it may go on with.
+// Shields whose bodies have nothing in them are not asked again for the same fill: it would
+// end there. What it breaks off in the middle it may go on with.
 func TestShieldInVain(t *testing.T) {
 	for _, c := range []struct {
 		sent string
 		want int
-	}{{"", 1}, {"some", 2}} {
+	}{{"", 2}, {"some", 3}} {
 		f := newFakeShield(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, c.sent)
@@ -253,9 +253,9 @@ func TestShieldInVain(t *testing.T) {
 		origin := newTestOrigin(t)
 		h := newTestHandler(t, at(origin.URL+"/ok"))
 		h.client.(*http.Transport).DisableKeepAlives = true
-		giveShields(t, h, f.URL)
+		giveShields(t, h, f.URL, f.URL+"/another")
 		up := h.upstream(newTestRequest("GET", "/", nil), testAsset)
-		for range 2 {
+		for range 3 {
 			resp, err := up.fetch(t.Context(), nil)
 			if err != nil {
 				t.Fatal(err)
