@@ -195,10 +195,13 @@ func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers str
 	case http.StatusPreconditionFailed:
 		return "", errShieldBehind
 	case http.StatusNotFound:
-		if edge {
-			return "", cache.MissingError{For: toldFor(resp.Header)}
+		switch {
+		case !edge:
+			return "", errBadAnswer
+		case own.Get("If-Range") != "": // there is a version of it under way, which it may not know of yet
+			return "", errShieldBehind
 		}
-		return "", errBadAnswer
+		return "", cache.MissingError{For: toldFor(resp.Header)}
 	case http.StatusForbidden, http.StatusGone: // a link's signature or time, and not the track
 		return "", failure{reason: reasonStatus, status: resp.StatusCode}
 	}

@@ -102,6 +102,7 @@ func TestShieldAnswers(t *testing.T) {
 		{name: "behind the end", answer: says(416, "Content-Range", "bytes */3"), header: ranged, want: "shield", cache: "voyo; hit;ttl=100"},
 		{name: "third tier", answer: says(200, "Cache-Status", "voyo; hit; ttl=9, voyo; fwd=miss; stored"), want: "shield", cache: "voyo;hit;ttl=9, voyo;fwd=miss;stored"},
 		{name: "does not have it", answer: says(404), err: cache.ErrNotFound},
+		{name: "does not have it any more, or yet", answer: says(404), header: ranged, want: "next", next: true},
 		{name: "taken down", answer: foreign(451), err: errTakenDown},
 		{name: "loop", answer: foreign(508), want: "origin"},
 		{name: "nobody there", want: "next", next: true, ill: reasonRefused},
