@@ -213,7 +213,9 @@ func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers str
 	switch ifRange := own.Get("If-Range"); {
 	case !edge:
 		return "", errBadAnswer
-	case ifRange != "" && hasContent(resp) && resp.Header.Get("Etag") != ifRange:
+	case ifRange == "":
+	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable,
+		hasContent(resp) && resp.Header.Get("Etag") != ifRange && resp.Header.Get("Last-Modified") != ifRange:
 		// Which of the two is the newer one is for the track's origin to say.
 		return "", errShieldBehind
 	}

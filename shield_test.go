@@ -86,6 +86,8 @@ func TestShieldAnswers(t *testing.T) {
 		}
 	}
 	ranged := http.Header{"Range": {"bytes=5-10"}, "If-Range": {`"1"`}}
+	const date = "Sun, 06 Nov 1994 08:49:37 GMT"
+	dated := http.Header{"Range": {"bytes=5-10"}, "If-Range": {date}}
 	for _, c := range []struct {
 		name   string
 		answer http.HandlerFunc // nil: nobody is there
@@ -99,7 +101,7 @@ func TestShieldAnswers(t *testing.T) {
 		{name: "has it", answer: says(200), want: "shield", cache: "voyo; hit;ttl=100"},
 		{name: "part", answer: says(206, "Content-Range", "bytes 5-10/11", "Content-Length", "6", "Etag", `"1"`), header: ranged, want: "shield", cache: "voyo; hit;ttl=100"},
 		{name: "confirms", answer: says(304), header: http.Header{"If-None-Match": {`"1"`}}, cache: "voyo; hit;ttl=100"},
-		{name: "behind the end", answer: says(416, "Content-Range", "bytes */3"), header: ranged, want: "shield", cache: "voyo; hit;ttl=100"},
+		{name: "behind the end", answer: says(416, "Content-Range", "bytes */3"), header: http.Header{"Range": {"bytes=5-10"}}, want: "shield", cache: "voyo; hit;ttl=100"},
 		{name: "third tier", answer: says(200, "Cache-Status", "voyo; hit; ttl=9, voyo; fwd=miss; stored"), want: "shield", cache: "voyo;hit;ttl=9, voyo;fwd=miss;stored"},
 		{name: "does not have it", answer: says(404), err: cache.ErrNotFound},
 		{name: "does not have it any more, or yet", answer: says(404), header: ranged, want: "next", next: true},
@@ -121,6 +123,9 @@ func TestShieldAnswers(t *testing.T) {
 		{name: "another cache", answer: says(200, "Cache-Status", "other; hit"), want: "next", next: true},
 		{name: "no field", answer: says(200, "Cache-Status", "voyo; hit,,"), want: "next", next: true},
 		{name: "other part", answer: says(206, "Content-Range", "bytes 0-4/10", "Content-Length", "5"), header: ranged, want: "next", next: true},
+		{name: "shorter version", answer: says(416, "Content-Range", "bytes */3"), header: ranged, want: "next", next: true},
+		{name: "part by date", answer: says(206, "Content-Range", "bytes 5-10/11", "Content-Length", "6", "Last-Modified", date), header: dated, want: "shield", cache: "voyo; hit;ttl=100"},
+		{name: "other version by date", answer: says(200, "Last-Modified", "Mon, 07 Nov 1994 08:49:37 GMT"), header: dated, want: "next", next: true},
 		{name: "other version", answer: says(200, "Etag", `"2"`), header: ranged, want: "next", next: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -130,6 +135,7 @@ func TestShieldAnswers(t *testing.T) {
 			}
 			second := newFakeShield(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Etag", `"1"`)
+				w.Header().Set("Last-Modified", date)
 				_, _ = io.WriteString(w, "next")
 			})
 			third := newFakeShield(t, says(200))
