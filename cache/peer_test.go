@@ -153,6 +153,28 @@ func TestPeerConfirms(t *testing.T) {
 	})
 }
 
+// What the other cache has told is over when the origin itself says how long something is
+// fresh.
+func TestPeerThenOrigin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTiers(t)
+		s.o.header.Set("Cache-Control", "max-age=100")
+		if _, _, err := get(t, s.near, s.request(policy())); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(150 * time.Second)
+		s.o.header.Set("Cache-Control", "max-age=30")
+		req := s.request(policy())
+		req.Fetch = s.o.fetch
+		if _, status, err := get(t, s.near, req); err != nil || status != Revalidated {
+			t.Fatal(status, err)
+		}
+		if known := s.near.Explain(t.Context(), "a"); known.Stored[0].TTL != 30*time.Second {
+			t.Errorf("it is fresh for %s", known.Stored[0].TTL)
+		}
+	})
+}
+
 // That something does not exist is remembered by both tiers until the same moment.
 func TestPeerMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
