@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -229,21 +230,31 @@ func toldFor(header http.Header) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// tiersOf returns the members of a Cache-Status field (RFC 9211), as far as they can
-// be read, and whether one of them is an edge's.
+// tierParams are what an edge says of an exchange. A key may have a host and a signature in it.
+var tierParams = []string{"hit", "ttl", "fwd", "fwd-status", "detail", "stored", "collapsed"}
+
+// tiersOf returns the members of a Cache-Status field (RFC 9211) that are edges', with what
+// edges say, and whether there is one. What other caches on the way say is not for clients.
 func tiersOf(header http.Header) (members string, edge bool) {
 	list, err := httpsfv.UnmarshalList(header["Cache-Status"])
 	if err != nil || len(list) > maxEdges {
 		return "", false
 	}
+	var edges httpsfv.List
 	for _, m := range list {
 		item, ok := m.(httpsfv.Item)
-		if name, isToken := item.Value.(httpsfv.Token); ok && isToken && name == cache.Name {
-			edge = true
+		if name, isToken := item.Value.(httpsfv.Token); !ok || !isToken || name != cache.Name {
+			continue
 		}
+		for _, param := range slices.Clone(item.Params.Names()) {
+			if !slices.Contains(tierParams, param) {
+				item.Params.Del(param)
+			}
+		}
+		edges = append(edges, item)
 	}
-	members, err = httpsfv.Marshal(list)
-	return members, err == nil && edge
+	members, err = httpsfv.Marshal(edges)
+	return members, err == nil && len(edges) > 0
 }
 
 // setTiers puts what the other tier's caches did before what this one did, if this

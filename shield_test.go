@@ -103,6 +103,7 @@ func TestShieldAnswers(t *testing.T) {
 		{name: "confirms", answer: says(304), header: http.Header{"If-None-Match": {`"1"`}}, cache: "voyo; hit;ttl=100"},
 		{name: "behind the end", answer: says(416, "Content-Range", "bytes */3"), header: http.Header{"Range": {"bytes=5-10"}}, want: "shield", cache: "voyo; hit;ttl=100"},
 		{name: "third tier", answer: says(200, "Cache-Status", "voyo; hit; ttl=9, voyo; fwd=miss; stored"), want: "shield", cache: "voyo;hit;ttl=9, voyo;fwd=miss;stored"},
+		{name: "cache before it", answer: says(200, "Cache-Status", `other; hit; key="shield.example/?signature=x", "edge.example"; hit, voyo; hit; key=secret; ttl=9`), want: "shield", cache: "voyo;hit;ttl=9"},
 		{name: "does not have it", answer: says(404), err: cache.ErrNotFound},
 		{name: "does not have it any more, or yet", answer: says(404), header: ranged, want: "next", next: true},
 		{name: "taken down", answer: foreign(451), err: errTakenDown},
