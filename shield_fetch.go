@@ -3,6 +3,7 @@ package voyo
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -35,6 +36,7 @@ const (
 // what it would ask.
 var (
 	errShieldLoop   = errors.New("the request has been there before")
+	errShieldSelf   = fmt.Errorf("%w: the shield is this node", errShieldLoop)
 	errShieldBehind = errors.New("the shield has another version, or is behind in the fleet's log")
 )
 
@@ -103,8 +105,8 @@ func (u *upstream) askShield(ctx context.Context, s *shield, trial bool, header 
 		if s.health.succeeded(now) {
 			u.h.logger.Info("shield is back", zap.Int("position", s.position))
 		}
-		if errors.Is(err, errShieldLoop) && u.cdnLoop == loopEntry {
-			s.health.setSelf(now) // nobody else has passed it on
+		if errors.Is(err, errShieldSelf) {
+			s.health.setSelf(now)
 		}
 	}
 	if err != nil {
@@ -192,6 +194,9 @@ func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers str
 	case http.StatusUnavailableForLegalReasons:
 		return "", errTakenDown
 	case http.StatusLoopDetected:
+		if resp.Header.Get("Cdn-Loop") == loopEntry {
+			return "", errShieldSelf
+		}
 		return "", errShieldLoop
 	case http.StatusPreconditionFailed:
 		return "", errShieldBehind

@@ -225,22 +225,38 @@ func TestShieldRequest(t *testing.T) {
 	}
 }
 
-// A node that has found itself on the list does not ask itself again, but one that only
-// seems to have, as a client has made up where its request has been, does.
+// A node that has found itself on the list does not ask itself again, whoever else has passed
+// the request on; but one that another node says it has met before does.
 func TestShieldIsSelf(t *testing.T) {
-	f := newFakeShield(t, says(508))
-	origin := newTestOrigin(t)
-	h := newTestHandler(t, at(origin.URL+"/ok"))
-	giveShields(t, h, f.URL)
 	madeUp := http.Header{"Cdn-Loop": {"caddy-voyo; id=" + strings.Repeat("A", 26)}}
-	for i, header := range []http.Header{madeUp, madeUp, nil, nil} {
-		resp, err := h.upstream(newTestRequest("GET", "/", header), testAsset).fetch(t.Context(), nil)
-		if err != nil {
-			t.Fatal(err)
+	for _, c := range []struct {
+		name   string
+		answer http.HandlerFunc
+		header http.Header
+		want   int
+	}{
+		{"itself", says(508, "Cdn-Loop", loopEntry), nil, 1},
+		{"itself, asked by another", says(508, "Cdn-Loop", loopEntry), madeUp, 1},
+		{"another", says(508, "Cdn-Loop", madeUp.Get("Cdn-Loop")), madeUp, 3},
+		{"unknown", says(508), nil, 3},
+	} {
+		f := newFakeShield(t, c.answer)
+		origin := newTestOrigin(t)
+		h := newTestHandler(t, at(origin.URL+"/ok"))
+		giveShields(t, h, f.URL)
+		for range 3 {
+			resp, err := h.upstream(newTestRequest("GET", "/", c.header), testAsset).fetch(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
 		}
-		resp.Body.Close()
-		if n, want := len(f.asked()), min(i+1, 3); n != want {
-			t.Errorf("request %d: it was asked %d times, not %d", i, n, want)
+		if n := len(f.asked()); n != c.want {
+			t.Errorf("%s: it was asked %d times, not %d", c.name, n, c.want)
+		}
+		w := serve(t, h, "GET", "/cdn/stream/"+testID, http.Header{"Cdn-Loop": {loopEntry}})
+		if w.Code != http.StatusLoopDetected || w.Header().Get("Cdn-Loop") != loopEntry {
+			t.Errorf("it says %d, %v", w.Code, w.Header())
 		}
 	}
 }
