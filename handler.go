@@ -43,6 +43,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return answerError(w, r, errMethod)
 	}
 	if isLoop(r.Header) {
+		w.Header().Set("Cdn-Loop", loopEntry) // tells whoever has sent it that it has met itself, and nobody anything new
 		return answerError(w, r, errLoop)
 	}
 	req, err := at.parse(r.URL, h.rawIDs)

@@ -81,7 +81,7 @@ func TestShieldTwoTiers(t *testing.T) {
 		if got := tiersOf(h.header); len(got) == 2 && !strings.HasPrefix(got[0], "voyo;hit;ttl=") || len(got) == 1 && !h.hit() && got[0] != "voyo;fwd=partial;stored" {
 			t.Errorf("Cache-Status of a gap: %q", got)
 		}
-		for _, name := range []string{"Cdn-Cache-Control", "Cache-Tag", "Surrogate-Key", "Via"} {
+		for _, name := range []string{"Cdn-Cache-Control", "Voyo-Cache-Control", "Cache-Tag", "Surrogate-Key", "Via"} {
 			if got, ok := h.header[name]; ok {
 				t.Errorf("the client was told %s: %q", name, got)
 			}
@@ -143,7 +143,7 @@ func TestShieldHasNot(t *testing.T) {
 	e := startEdge(t, tierSite(o.URL, shieldedBy(urls...)))
 	for i := range 3 {
 		a := e.get(t, "/cdn/stream/"+songVOYO)
-		if a.status != http.StatusNotFound || !strings.Contains(string(a.body), "Content not found in VOYO library") || a.header.Get("Cdn-Cache-Control") != "" {
+		if a.status != http.StatusNotFound || !strings.Contains(string(a.body), "Content not found in VOYO library") || a.header.Get("Voyo-Cache-Control") != "" {
 			t.Fatalf("got %s", a)
 		}
 		if n := len(o.asked("/")); n != 2 { // for two bitrates

@@ -3,8 +3,10 @@ package voyo
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,20 +23,20 @@ const (
 	maxShieldTries = 2
 
 	// shieldPatience is how long a shield may answer nobody before who waits for it gives
-	// it up. Two of them leave the resolvers more than half of the time that a fetch has.
+	// it up. Two of them leave the resolvers more than half of the time that a fetch has, and
+	// when one has taken as long as two by itself no other is asked.
 	// One that answers others meanwhile has much to do, or what it asks is slow: if all who
 	// wait asked the resolvers too, these would have to do it once for each of them.
+	//
+	// A trial is given as long: what was too slow once must be able to show that it is not.
 	shieldPatience = 5 * time.Second
-
-	// trialPatience is the same for a shield that has failed before, for which somebody
-	// waits who would not have to.
-	trialPatience = 2 * time.Second
 )
 
 // Why a shield's answer is of no use although nothing is wrong with the shield, nor with
 // what it would ask.
 var (
 	errShieldLoop   = errors.New("the request has been there before")
+	errShieldSelf   = fmt.Errorf("%w: the shield is this node", errShieldLoop)
 	errShieldBehind = errors.New("the shield has another version, or is behind in the fleet's log")
 )
 
@@ -47,17 +49,18 @@ func (u *upstream) askShields(ctx context.Context, header http.Header) (*http.Re
 	}
 	t := u.h.shields.turn(u.asset.ID)
 	var last error
-	for tries := 0; tries < maxShieldTries; {
+	began := time.Now()
+	for tries := 0; tries < maxShieldTries && time.Since(began) <= maxShieldTries*shieldPatience; {
 		s, err := t.next()
 		u.h.reportPanic(err)
 		now := time.Now()
 		if s == nil || s.health.isSelf(now) {
 			break
 		}
-		ok, trial := s != u.vain.Load(), false
-		if ok {
-			ok, trial = s.health.admit(now)
+		if _, vain := u.vain.Load(s); vain {
+			continue
 		}
+		ok, trial := s.health.admit(now)
 		if !ok {
 			continue
 		}
@@ -90,7 +93,7 @@ var sourceShield = shieldSource
 func (u *upstream) askShield(ctx context.Context, s *shield, trial bool, header http.Header) (*http.Response, error) {
 	defer s.health.undecided(trial) // if nobody waits for it any more, or the transport panics
 	asked := time.Now()
-	resp, err := u.getShield(ctx, s, trial, header)
+	resp, err := u.getShield(ctx, s, header)
 	now := time.Now()
 	switch f, ok := errors.AsType[failure](err); {
 	case err != nil && ctx.Err() != nil:
@@ -102,8 +105,8 @@ func (u *upstream) askShield(ctx context.Context, s *shield, trial bool, header 
 		if s.health.succeeded(now) {
 			u.h.logger.Info("shield is back", zap.Int("position", s.position))
 		}
-		if errors.Is(err, errShieldLoop) && u.cdnLoop == loopEntry {
-			s.health.setSelf(now) // nobody else has passed it on
+		if errors.Is(err, errShieldSelf) {
+			s.health.setSelf(now)
 		}
 	}
 	if err != nil {
@@ -131,10 +134,10 @@ func (f failure) isShields() bool {
 
 // getShield asks one shield. What it returns has been checked and stripped as that of
 // another upstream; what the shield's cache did is noted for the client.
-func (u *upstream) getShield(ctx context.Context, s *shield, trial bool, header http.Header) (*http.Response, error) {
+func (u *upstream) getShield(ctx context.Context, s *shield, header http.Header) (*http.Response, error) {
 	own := upstreamHeader(u.asset, header, u.cdnLoop)
 	u.h.state.following.Load().stamp(own)
-	resp, err := u.sendShield(ctx, s, trial, own)
+	resp, err := u.sendShield(ctx, s, own)
 	var tiers string
 	if err == nil {
 		if tiers, err = u.acceptShield(resp, own); err != nil {
@@ -158,13 +161,9 @@ func (u *upstream) getShield(ctx context.Context, s *shield, trial bool, header 
 
 // sendShield sends a shield the request. The answer must begin in time, which the transport
 // bounds as well; its body has all the time that there is.
-func (u *upstream) sendShield(ctx context.Context, s *shield, trial bool, own http.Header) (*http.Response, error) {
-	patience := shieldPatience
-	if trial {
-		patience = trialPatience
-	}
+func (u *upstream) sendShield(ctx context.Context, s *shield, own http.Header) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	answered := s.health.untilSilent(patience, func() { cancel(context.DeadlineExceeded) })
+	answered := s.health.untilSilent(shieldPatience, func() { cancel(context.DeadlineExceeded) })
 	target := s.target(u.asset, u.h.linkKeys)
 	r := &http.Request{Method: http.MethodGet, URL: target, Host: target.Host, Header: own}
 	resp, err := u.h.client.RoundTrip(r.WithContext(ctx))
@@ -180,7 +179,7 @@ func (u *upstream) sendShield(ctx context.Context, s *shield, trial bool, own ht
 		cancel(nil)
 		return nil, err
 	}
-	resp.Body = &shieldBody{ReadCloser: resp.Body, cancel: cancel, vain: func() { u.vain.Store(s) }}
+	resp.Body = &shieldBody{ReadCloser: resp.Body, cancel: cancel, vain: func() { u.vain.Store(s, true) }}
 	return resp, nil
 }
 
@@ -195,24 +194,34 @@ func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers str
 	case http.StatusUnavailableForLegalReasons:
 		return "", errTakenDown
 	case http.StatusLoopDetected:
+		if resp.Header.Get("Cdn-Loop") == loopEntry {
+			return "", errShieldSelf
+		}
 		return "", errShieldLoop
 	case http.StatusPreconditionFailed:
 		return "", errShieldBehind
 	case http.StatusNotFound:
-		if edge {
-			return "", cache.MissingError{For: toldFor(resp.Header)}
+		switch {
+		case !edge:
+			return "", errBadAnswer
+		case own.Get("If-Range") != "": // there is a version of it under way, which it may not know of yet
+			return "", errShieldBehind
 		}
-		return "", errBadAnswer
+		return "", cache.MissingError{For: toldFor(resp.Header)}
 	case http.StatusForbidden, http.StatusGone: // a link's signature or time, and not the track
 		return "", failure{reason: reasonStatus, status: resp.StatusCode}
 	}
+	// Only of a shield is it believed. What is meant for other caches is not for this one.
+	resp.Header["Cdn-Cache-Control"] = resp.Header[cache.PeerField]
 	if err := accept(resp, u.asset, "", own); err != nil {
 		return "", err
 	}
 	switch ifRange := own.Get("If-Range"); {
 	case !edge:
 		return "", errBadAnswer
-	case ifRange != "" && hasContent(resp) && resp.Header.Get("Etag") != ifRange:
+	case ifRange == "":
+	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable,
+		hasContent(resp) && resp.Header.Get("Etag") != ifRange && resp.Header.Get("Last-Modified") != ifRange:
 		// Which of the two is the newer one is for the track's origin to say.
 		return "", errShieldBehind
 	}
@@ -222,25 +231,35 @@ func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers str
 
 // toldFor returns how long a shield will remember that there is no such track.
 func toldFor(header http.Header) time.Duration {
-	seconds, _ := strconv.ParseInt(strings.TrimPrefix(header.Get("Cdn-Cache-Control"), "max-age="), 10, 32)
+	seconds, _ := strconv.ParseInt(strings.TrimPrefix(header.Get(cache.PeerField), "max-age="), 10, 32)
 	return time.Duration(seconds) * time.Second
 }
 
-// tiersOf returns the members of a Cache-Status field (RFC 9211), as far as they can
-// be read, and whether one of them is an edge's.
+// tierParams are what an edge says of an exchange. A key may have a host and a signature in it.
+var tierParams = []string{"hit", "ttl", "fwd", "fwd-status", "detail", "stored", "collapsed"}
+
+// tiersOf returns the members of a Cache-Status field (RFC 9211) that are edges', with what
+// edges say, and whether there is one. What other caches on the way say is not for clients.
 func tiersOf(header http.Header) (members string, edge bool) {
 	list, err := httpsfv.UnmarshalList(header["Cache-Status"])
 	if err != nil || len(list) > maxEdges {
 		return "", false
 	}
+	var edges httpsfv.List
 	for _, m := range list {
 		item, ok := m.(httpsfv.Item)
-		if name, isToken := item.Value.(httpsfv.Token); ok && isToken && name == cache.Name {
-			edge = true
+		if name, isToken := item.Value.(httpsfv.Token); !ok || !isToken || name != cache.Name {
+			continue
 		}
+		for _, param := range slices.Clone(item.Params.Names()) {
+			if !slices.Contains(tierParams, param) {
+				item.Params.Del(param)
+			}
+		}
+		edges = append(edges, item)
 	}
-	members, err = httpsfv.Marshal(list)
-	return members, err == nil && edge
+	members, err = httpsfv.Marshal(edges)
+	return members, err == nil && len(edges) > 0
 }
 
 // setTiers puts what the other tier's caches did before what this one did, if this

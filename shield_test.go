@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/voyo-music/caddy-voyo/cache"
@@ -85,6 +86,8 @@ func TestShieldAnswers(t *testing.T) {
 		}
 	}
 	ranged := http.Header{"Range": {"bytes=5-10"}, "If-Range": {`"1"`}}
+	const date = "Sun, 06 Nov 1994 08:49:37 GMT"
+	dated := http.Header{"Range": {"bytes=5-10"}, "If-Range": {date}}
 	for _, c := range []struct {
 		name   string
 		answer http.HandlerFunc // nil: nobody is there
@@ -98,9 +101,11 @@ func TestShieldAnswers(t *testing.T) {
 		{name: "has it", answer: says(200), want: "shield", cache: "voyo; hit;ttl=100"},
 		{name: "part", answer: says(206, "Content-Range", "bytes 5-10/11", "Content-Length", "6", "Etag", `"1"`), header: ranged, want: "shield", cache: "voyo; hit;ttl=100"},
 		{name: "confirms", answer: says(304), header: http.Header{"If-None-Match": {`"1"`}}, cache: "voyo; hit;ttl=100"},
-		{name: "behind the end", answer: says(416, "Content-Range", "bytes */3"), header: ranged, want: "shield", cache: "voyo; hit;ttl=100"},
+		{name: "behind the end", answer: says(416, "Content-Range", "bytes */3"), header: http.Header{"Range": {"bytes=5-10"}}, want: "shield", cache: "voyo; hit;ttl=100"},
 		{name: "third tier", answer: says(200, "Cache-Status", "voyo; hit; ttl=9, voyo; fwd=miss; stored"), want: "shield", cache: "voyo;hit;ttl=9, voyo;fwd=miss;stored"},
+		{name: "cache before it", answer: says(200, "Cache-Status", `other; hit; key="shield.example/?signature=x", "edge.example"; hit, voyo; hit; key=secret; ttl=9`), want: "shield", cache: "voyo;hit;ttl=9"},
 		{name: "does not have it", answer: says(404), err: cache.ErrNotFound},
+		{name: "does not have it any more, or yet", answer: says(404), header: ranged, want: "next", next: true},
 		{name: "taken down", answer: foreign(451), err: errTakenDown},
 		{name: "loop", answer: foreign(508), want: "origin"},
 		{name: "nobody there", want: "next", next: true, ill: reasonRefused},
@@ -119,6 +124,9 @@ func TestShieldAnswers(t *testing.T) {
 		{name: "another cache", answer: says(200, "Cache-Status", "other; hit"), want: "next", next: true},
 		{name: "no field", answer: says(200, "Cache-Status", "voyo; hit,,"), want: "next", next: true},
 		{name: "other part", answer: says(206, "Content-Range", "bytes 0-4/10", "Content-Length", "5"), header: ranged, want: "next", next: true},
+		{name: "shorter version", answer: says(416, "Content-Range", "bytes */3"), header: ranged, want: "next", next: true},
+		{name: "part by date", answer: says(206, "Content-Range", "bytes 5-10/11", "Content-Length", "6", "Last-Modified", date), header: dated, want: "shield", cache: "voyo; hit;ttl=100"},
+		{name: "other version by date", answer: says(200, "Last-Modified", "Mon, 07 Nov 1994 08:49:37 GMT"), header: dated, want: "next", next: true},
 		{name: "other version", answer: says(200, "Etag", `"2"`), header: ranged, want: "next", next: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -128,6 +136,7 @@ func TestShieldAnswers(t *testing.T) {
 			}
 			second := newFakeShield(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Etag", `"1"`)
+				w.Header().Set("Last-Modified", date)
 				_, _ = io.WriteString(w, "next")
 			})
 			third := newFakeShield(t, says(200))
@@ -216,33 +225,49 @@ func TestShieldRequest(t *testing.T) {
 	}
 }
 
-// A node that has found itself on the list does not ask itself again, but one that only
-// seems to have, as a client has made up where its request has been, does.
+// A node that has found itself on the list does not ask itself again, whoever else has passed
+// the request on; but one that another node says it has met before does.
 func TestShieldIsSelf(t *testing.T) {
-	f := newFakeShield(t, says(508))
-	origin := newTestOrigin(t)
-	h := newTestHandler(t, at(origin.URL+"/ok"))
-	giveShields(t, h, f.URL)
 	madeUp := http.Header{"Cdn-Loop": {"caddy-voyo; id=" + strings.Repeat("A", 26)}}
-	for i, header := range []http.Header{madeUp, madeUp, nil, nil} {
-		resp, err := h.upstream(newTestRequest("GET", "/", header), testAsset).fetch(t.Context(), nil)
-		if err != nil {
-			t.Fatal(err)
+	for _, c := range []struct {
+		name   string
+		answer http.HandlerFunc
+		header http.Header
+		want   int
+	}{
+		{"itself", says(508, "Cdn-Loop", loopEntry), nil, 1},
+		{"itself, asked by another", says(508, "Cdn-Loop", loopEntry), madeUp, 1},
+		{"another", says(508, "Cdn-Loop", madeUp.Get("Cdn-Loop")), madeUp, 3},
+		{"unknown", says(508), nil, 3},
+	} {
+		f := newFakeShield(t, c.answer)
+		origin := newTestOrigin(t)
+		h := newTestHandler(t, at(origin.URL+"/ok"))
+		giveShields(t, h, f.URL)
+		for range 3 {
+			resp, err := h.upstream(newTestRequest("GET", "/", c.header), testAsset).fetch(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
 		}
-		resp.Body.Close()
-		if n, want := len(f.asked()), min(i+1, 3); n != want {
-			t.Errorf("request %d: it was asked %d times, not %d", i, n, want)
+		if n := len(f.asked()); n != c.want {
+			t.Errorf("%s: it was asked %d times, not %d", c.name, n, c.want)
+		}
+		w := serve(t, h, "GET", "/cdn/stream/"+testID, http.Header{"Cdn-Loop": {loopEntry}})
+		if w.Code != http.StatusLoopDetected || w.Header().Get("Cdn-Loop") != loopEntry {
+			t.Errorf("it says %d, %v", w.Code, w.Header())
 		}
 	}
 }
 
-// A shield whose bodies have nothing in them is not asked again for the same fill: it
-// would end there. What it breaks off in the middle it may go on with.
+// Shields whose bodies have nothing in them are not asked again for the same fill: it would
+// end there. What it breaks off in the middle it may go on with.
 func TestShieldInVain(t *testing.T) {
 	for _, c := range []struct {
 		sent string
 		want int
-	}{{"", 1}, {"some", 2}} {
+	}{{"", 2}, {"some", 3}} {
 		f := newFakeShield(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, c.sent)
@@ -252,9 +277,9 @@ func TestShieldInVain(t *testing.T) {
 		origin := newTestOrigin(t)
 		h := newTestHandler(t, at(origin.URL+"/ok"))
 		h.client.(*http.Transport).DisableKeepAlives = true
-		giveShields(t, h, f.URL)
+		giveShields(t, h, f.URL, f.URL+"/another")
 		up := h.upstream(newTestRequest("GET", "/", nil), testAsset)
-		for range 2 {
+		for range 3 {
 			resp, err := up.fetch(t.Context(), nil)
 			if err != nil {
 				t.Fatal(err)
@@ -266,6 +291,53 @@ func TestShieldInVain(t *testing.T) {
 			t.Errorf("%q: it was asked %d times, not %d", c.sent, n, c.want)
 		}
 	}
+}
+
+// One that takes long leaves the resolvers the rest of the time: no other shield is asked.
+func TestShieldTakesLong(t *testing.T) {
+	h := newTestHandler(t, at("http://upstream.example/song.opus"))
+	giveShields(t, h, tier(3)...)
+	synctest.Test(t, func(t *testing.T) {
+		var asked []string
+		h.client = roundTripper(func(r *http.Request) (*http.Response, error) {
+			asked = append(asked, r.URL.Host)
+			for range 15 {
+				time.Sleep(time.Second)
+				h.shields.list[0].health.succeeded(time.Now()) // it answers others
+			}
+			return nil, context.DeadlineExceeded
+		})
+		resp, err := h.upstream(newTestRequest("GET", "/", nil), testAsset).askShields(t.Context(), nil)
+		if resp != nil || err != nil || !slices.Equal(asked, []string{"edge-0.example"}) {
+			t.Errorf("asked were %q, %v", asked, err)
+		}
+	})
+}
+
+// A shield that has failed may take as long when it is tried as any: its origin may be slow.
+func TestShieldSlowTrial(t *testing.T) {
+	h := newTestHandler(t, at("http://upstream.example/song.opus"))
+	giveShields(t, h, tier(1)...)
+	synctest.Test(t, func(t *testing.T) {
+		health := h.shields.list[0].health
+		health.failed(time.Now(), time.Now(), reasonTimeout, false)
+		time.Sleep(shieldPause)
+		h.client = roundTripper(func(r *http.Request) (*http.Response, error) {
+			select {
+			case <-r.Context().Done():
+				return nil, context.Cause(r.Context())
+			case <-time.After(shieldPatience - time.Second):
+			}
+			header := http.Header{"Cache-Status": {"voyo; fwd=miss"}}
+			return &http.Response{StatusCode: http.StatusNotFound, Header: header, Body: http.NoBody, Request: r}, nil
+		})
+		if _, err := h.upstream(newTestRequest("GET", "/", nil), testAsset).fetch(t.Context(), nil); !errors.Is(err, cache.ErrNotFound) {
+			t.Error(err)
+		}
+		if status, why := health.state(time.Now()); status != statusOK {
+			t.Errorf("it is %s, %s", status, why)
+		}
+	})
 }
 
 // That the client has left is no fault of the shield, and ends its trial.
@@ -359,7 +431,7 @@ func TestWhatPeersAreTold(t *testing.T) {
 	}{{nil, "", ""}, {peer, "max-age=100", "album"}, {http.Header{"Cdn-Loop": {"other"}}, "", ""}} {
 		w := serve(t, h, "GET", "/cdn/stream/"+testID, c.header)
 		got := w.Header()
-		if w.Code != 200 || got.Get("Cdn-Cache-Control") != c.told || got.Get("Cache-Tag") != c.their || got.Get("Cache-Control") != "public, max-age=3600" {
+		if w.Code != 200 || got.Get(cache.PeerField) != c.told || got.Get("Cdn-Cache-Control") != "" || got.Get("Cache-Tag") != c.their || got.Get("Cache-Control") != "public, max-age=3600" {
 			t.Errorf("%v: told %v", c.header, got)
 		}
 	}

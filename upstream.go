@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"path"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,7 +41,7 @@ type upstream struct {
 	source  atomic.Pointer[string] // the resolver that had it, or the other tier
 	timing  atomic.Pointer[timing] // of the last fetch
 	tiers   atomic.Pointer[string] // what the caches of the other tier did for that; nil if it was not asked
-	vain    atomic.Pointer[shield] // whose last answer had nothing of its body
+	vain    sync.Map               // of the shields, those with an answer that had nothing of its body
 	peer    bool                   // another edge asks
 }
 

@@ -87,9 +87,9 @@ func FuzzUpstream(f *testing.F) {
 func FuzzShield(f *testing.F) {
 	const edge = "Cache-Status: voyo; hit; ttl=5\r\nContent-Type: audio/ogg\r\nEtag: \"1\"\r\n"
 	for _, raw := range []string{
-		"HTTP/1.1 200 OK\r\n" + edge + "Content-Length: 5\r\nCDN-Cache-Control: max-age=9\r\nAge: 4\r\nCache-Tag: a, b\r\nVary: Origin\r\n\r\nOggS!",
-		"HTTP/1.1 206 Partial Content\r\n" + edge + "Content-Length: 2\r\nContent-Range: bytes 1-2/5\r\nCDN-Cache-Control: no-store\r\n\r\ngg",
-		"HTTP/1.1 404 Not Found\r\n" + edge + "CDN-Cache-Control: max-age=99999999999999999999\r\n\r\n", "HTTP/1.1 404 Not Found\r\n\r\n",
+		"HTTP/1.1 200 OK\r\n" + edge + "Content-Length: 5\r\nVoyo-Cache-Control: max-age=9\r\nAge: 4\r\nCache-Tag: a, b\r\nVary: Origin\r\n\r\nOggS!",
+		"HTTP/1.1 206 Partial Content\r\n" + edge + "Content-Length: 2\r\nContent-Range: bytes 1-2/5\r\nVoyo-Cache-Control: no-store\r\n\r\ngg",
+		"HTTP/1.1 404 Not Found\r\n" + edge + "Voyo-Cache-Control: max-age=99999999999999999999\r\n\r\n", "HTTP/1.1 404 Not Found\r\n\r\n",
 		"HTTP/1.1 416 No\r\n" + edge + "Content-Range: bytes */5\r\n\r\n", "HTTP/1.1 304 Not Modified\r\n" + edge + "\r\n",
 		"HTTP/1.1 451 No\r\n\r\n", "HTTP/1.1 508 Loop\r\n\r\n", "HTTP/1.1 503 No\r\n\r\n", "HTTP/1.1 410 Gone\r\n" + edge + "\r\n",
 		"HTTP/1.1 200 OK\r\nCache-Status: \"voyo\"; hit, (voyo a);x=:AA==:, other;fwd=miss\r\nContent-Length: 2\r\n\r\nOg",

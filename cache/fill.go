@@ -200,6 +200,10 @@ func (c *Cache) resume(f *fill) (*answer, error) {
 	c.mu.Lock()
 	pos, end, o := f.pos, f.end, f.o
 	size, v := o.size, o.validator
+	ifRange := v.etag
+	if ifRange == "" && isStrongDate(o.header) { // RFC 9110, section 13.1.5
+		ifRange = v.modified
+	}
 	c.mu.Unlock()
 
 	header := make(http.Header)
@@ -208,8 +212,8 @@ func (c *Cache) resume(f *fill) (*answer, error) {
 	}
 	if pos > 0 || end >= 0 {
 		header.Set("Range", byterange.Header(byterange.Range{Start: pos, End: end}))
-		if v.etag != "" {
-			header.Set("If-Range", v.etag)
+		if ifRange != "" {
+			header.Set("If-Range", ifRange)
 		}
 	}
 	a, err := ask(c.ctx, f.req, f.req.Fetch, header)

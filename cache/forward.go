@@ -41,7 +41,7 @@ func (t *transaction) forward(w http.ResponseWriter, r *http.Request) (Status, e
 	} else {
 		p.clientHeader = newClientHeader(a.Header, policy)
 		if t.req.Peer {
-			p.set("Cdn-Cache-Control", "no-store")
+			p.set(PeerField, "no-store")
 		}
 		err = p.forward(a, head)
 	}

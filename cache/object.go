@@ -123,6 +123,9 @@ func (o *object) refresh(req Request, h http.Header, asked time.Time) bool {
 		h.Del("Content-Type")
 	}
 	updated := updatedHeader(o.header, h)
+	if !req.Policy.Gateway && len(h["Cdn-Cache-Control"]) == 0 && len(h["Cache-Control"])+len(h["Expires"]) > 0 {
+		updated.Del("Cdn-Cache-Control") // may be what another cache has told, and this answer is the origin's own
+	}
 	if !req.Policy.mayStore(req.Header, o.status, updated, asked) || req.Policy.Gateway && !o.selects(req, updated) {
 		return false
 	}

@@ -11,6 +11,11 @@ import (
 // What one cache tells another of the same kind is for caches alone: clients are told
 // what the operator wants them to be.
 
+// PeerField is the targeted field (RFC 9213) in which one cache tells another how long
+// something is fresh. It is one of our own: whoever asks for a track can pass for a cache of
+// this kind, and others on the way heed CDN-Cache-Control. Who has asked takes it for that.
+const PeerField = "Voyo-Cache-Control"
+
 // MissingError is an ErrNotFound that another cache has told.
 type MissingError struct {
 	For time.Duration // how long that will remember it; nobody else should for longer
@@ -41,7 +46,7 @@ func (p *response) tellPeer(policy *Policy, stored http.Header, age, stale time.
 	if !policy.overrides(p.status) {
 		value += strictness(policy, stored)
 	}
-	p.set("Cdn-Cache-Control", value)
+	p.set(PeerField, value)
 	for _, f := range tagFields {
 		if lines := stored[f.name]; len(lines) > 0 {
 			p.header[f.name] = slices.Clone(lines)
@@ -76,7 +81,7 @@ func (t *transaction) tellMissing(h http.Header, err error) {
 	if t.outcome.hit {
 		left = t.outcome.ttl
 	}
-	h.Set("Cdn-Cache-Control", "max-age="+seconds(left))
+	h.Set(PeerField, "max-age="+seconds(left))
 }
 
 // seconds returns a time as delta-seconds (RFC 9111, section 1.2.2).

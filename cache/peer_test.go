@@ -33,7 +33,7 @@ func (s *tiers) fetch(ctx context.Context, header http.Header) (*http.Response, 
 	_, err := s.far.Serve(rec, r, Request{Key: "a", Policy: s.policy, Fetch: s.o.fetch, Peer: true})
 	s.answers = append(s.answers, rec.Header().Clone())
 	if errors.Is(err, ErrNotFound) {
-		said := strings.TrimPrefix(rec.Header().Get("Cdn-Cache-Control"), "max-age=")
+		said := strings.TrimPrefix(rec.Header().Get(PeerField), "max-age=")
 		seconds, _ := strconv.Atoi(said)
 		return nil, MissingError{For: time.Duration(seconds) * time.Second}
 	}
@@ -41,6 +41,8 @@ func (s *tiers) fetch(ctx context.Context, header http.Header) (*http.Response, 
 		return nil, err
 	}
 	resp := rec.Result()
+	resp.Header["Cdn-Cache-Control"] = resp.Header[PeerField]
+	resp.Header.Del(PeerField)
 	resp.ContentLength = -1
 	if said, err := strconv.ParseInt(resp.Header.Get("Content-Length"), 10, 64); err == nil {
 		resp.ContentLength = said
@@ -97,10 +99,10 @@ func TestPeerFreshness(t *testing.T) {
 					t.Fatal(err)
 				}
 				synctest.Wait()
-				if got := s.answers[0]; got.Get("Cdn-Cache-Control") != tt.told || got.Get("Age") != tt.age {
-					t.Errorf("the near one was told %q, Age %q", got.Get("Cdn-Cache-Control"), got.Get("Age"))
+				if got := s.answers[0]; got.Get(PeerField) != tt.told || got.Get("Age") != tt.age {
+					t.Errorf("the near one was told %q, Age %q", got.Get(PeerField), got.Get("Age"))
 				}
-				if h := resp.Header; h.Get("Cdn-Cache-Control") != "" || h.Get("Cache-Control") != "public, max-age=300" {
+				if h := resp.Header; h.Get("Cdn-Cache-Control") != "" || h.Get(PeerField) != "" || h.Get("Cache-Control") != "public, max-age=300" {
 					t.Errorf("the client was told %v", h)
 				}
 				known := s.near.Explain(t.Context(), "a")
@@ -135,7 +137,7 @@ func TestPeerConfirms(t *testing.T) {
 			t.Errorf("%d bytes were sent again", n)
 		}
 		last := s.answers[len(s.answers)-1]
-		if last.Get("Cdn-Cache-Control") != "max-age=100" || last.Get("Cache-Tag") != "one, two" || last.Get("Content-Type") != "" {
+		if last.Get(PeerField) != "max-age=100" || last.Get("Cache-Tag") != "one, two" || last.Get("Content-Type") != "" {
 			t.Errorf("the near one was told %v", last)
 		}
 		if known := s.near.Explain(t.Context(), "a"); known.Stored[0].TTL != 100*time.Second {
@@ -147,6 +149,28 @@ func TestPeerConfirms(t *testing.T) {
 		}
 		if _, ok := s.near.Peek(t.Context(), "a"); ok {
 			t.Error("it is still there")
+		}
+	})
+}
+
+// What the other cache has told is over when the origin itself says how long something is
+// fresh.
+func TestPeerThenOrigin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTiers(t)
+		s.o.header.Set("Cache-Control", "max-age=100")
+		if _, _, err := get(t, s.near, s.request(policy())); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(150 * time.Second)
+		s.o.header.Set("Cache-Control", "max-age=30")
+		req := s.request(policy())
+		req.Fetch = s.o.fetch
+		if _, status, err := get(t, s.near, req); err != nil || status != Revalidated {
+			t.Fatal(status, err)
+		}
+		if known := s.near.Explain(t.Context(), "a"); known.Stored[0].TTL != 30*time.Second {
+			t.Errorf("it is fresh for %s", known.Stored[0].TTL)
 		}
 	})
 }
@@ -170,7 +194,7 @@ func TestPeerMissing(t *testing.T) {
 		if _, _, err := get(t, s.near, s.request(policy())); !errors.Is(err, ErrNotFound) {
 			t.Fatal(err)
 		}
-		if got := s.answers[1].Get("Cdn-Cache-Control"); got != "max-age=40" {
+		if got := s.answers[1].Get(PeerField); got != "max-age=40" {
 			t.Errorf("the near one was told %q", got)
 		}
 		time.Sleep(39 * time.Second)
