@@ -18,6 +18,7 @@ type fleet struct {
 	outside *netlab.Host // where clients are
 	archive *archive
 	nodes   []*member
+	memory  string            // of each node, for streams
 	log     *natstest.Cluster // nil: there is none
 }
 
@@ -44,7 +45,7 @@ func newFleet(t *testing.T, nodes int, songs ...song) *fleet {
 	lab, err := netlab.New(t.Context())
 	must(t, err)
 	t.Cleanup(lab.Close)
-	f := &fleet{lab: lab}
+	f := &fleet{lab: lab, memory: "256MiB"}
 	f.outside = f.host(t)
 	l, err := f.host(t).Listen(t.Context(), 80)
 	must(t, err)
@@ -118,6 +119,6 @@ func (f *fleet) shielded(n int, stream, options string) string {
 	for _, c := range f.nodes[:n] {
 		urls = append(urls, c.url)
 	}
-	return fmt.Sprintf("voyo {\n%s\nshield %s\nstream {\nmemory 256MiB\nslice 64KiB\n%s\n}\n%s\n}",
-		template(f.archive.URL), strings.Join(urls, " "), stream, options)
+	return fmt.Sprintf("voyo {\n%s\nshield %s\nstream {\nmemory %s\nslice 64KiB\n%s\n}\n%s\n}",
+		template(f.archive.URL), strings.Join(urls, " "), f.memory, stream, options)
 }

@@ -152,7 +152,7 @@ func New(l Limits) *Cache {
 		cancel:    cancel,
 		store:     newStore(l),
 		flights:   make(map[string]*flight),
-		exchanges: exchanges{paused: make(map[*fill]struct{})},
+		exchanges: newExchanges(),
 	}
 }
 
@@ -169,10 +169,7 @@ func (c *Cache) SetLimits(l Limits) {
 func (c *Cache) Close() {
 	c.mu.Lock()
 	c.cancel(ErrClosed) // under mu, so that no exchange starts after it
-	for _, f := range c.exchanges.queue {
-		c.exchange(f) // which ends at once: its context has
-	}
-	c.exchanges.queue = nil
+	c.endQueues()
 	c.mu.Unlock()
 	c.work.Wait()
 }
@@ -184,8 +181,8 @@ func (c *Cache) Stats() Stats {
 	return Stats{
 		Entries: c.store.objects.Len(),
 		Bytes:   c.store.bytes,
-		Fills:   c.exchanges.running,
-		Queued:  len(c.exchanges.queue),
+		Fills:   c.exchanges.running(),
+		Queued:  c.exchanges.queued(),
 		Waiting: c.waiting.Load(),
 		Hits:    c.hits,
 		Misses:  c.misses,

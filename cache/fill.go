@@ -34,6 +34,7 @@ const (
 type fill struct {
 	o       *object
 	req     Request
+	turn    *turn         // of the exchange; nil before it has one
 	start   int64         // where it began, at a slice's first byte
 	pos     int64         // all bytes from start to here have arrived
 	end     int64         // where it stops; -1: with the body
@@ -136,7 +137,8 @@ func (c *Cache) fillGap(o *object, req Request, off, until int64) *fill {
 		}
 	}
 	o.fills = append(o.fills, f)
-	if err := c.start(func() { c.run(f, nil) }); err != nil {
+	var err error
+	if f.turn, err = c.start(func() { c.run(f, nil) }, req.Peer); err != nil {
 		c.finish(f, err)
 	}
 	return f

@@ -24,9 +24,10 @@ type flight struct {
 	recall   bool   // from the disk; the next look-up uses what it has brought
 	slice    int64  // size in bytes that a new object's slices will have
 	done     chan struct{}
-	ended    bool // done is closed
-	outdated bool // what it brings was purged
-	waiters  int  // that have not left
+	ended    bool  // done is closed
+	outdated bool  // what it brings was purged
+	waiters  int   // that have not left
+	turn     *turn // of the exchange; nil if it need not wait for one
 
 	obj         *object
 	header      http.Header // of the answer that has brought obj, with all that is not stored; for whom it was asked for
@@ -70,7 +71,7 @@ func (c *Cache) launch(fl *flight, req Request, old *object, want byterange.Spec
 			c.arrive(fl, func() { fl.err = err })
 		}
 	}
-	if err := c.takeOff(fly, req.Policy); err != nil {
+	if err := c.takeOff(fl, fly, req); err != nil {
 		c.endFlight(fl, err)
 	}
 }
@@ -78,9 +79,10 @@ func (c *Cache) launch(fl *flight, req Request, old *object, want byterange.Spec
 // takeOff runs what opens an object, when it is its turn. A gateway's need not wait: most
 // of what it asks for is passed on, for as long as each client likes, and only what is
 // kept needs memory. The caller holds c.mu.
-func (c *Cache) takeOff(fly func(), p *Policy) error {
-	if !p.Gateway {
-		return c.start(fly)
+func (c *Cache) takeOff(fl *flight, fly func(), req Request) (err error) {
+	if !req.Policy.Gateway {
+		fl.turn, err = c.start(fly, req.Peer)
+		return err
 	}
 	if !c.background(fly) {
 		return ErrClosed
@@ -303,7 +305,7 @@ func (c *Cache) take(fl *flight, req Request, a *answer, old *object, asked time
 		if o.resumable() { // what a short answer lacks of its last slice is asked for again
 			_, _, f.end = o.bounds(max(a.end-1, 0))
 		}
-		f.pos, f.lead, f.readers = f.start, f.start, fl.waiters
+		f.pos, f.lead, f.readers, f.turn = f.start, f.start, fl.waiters, fl.turn
 		o.fills = []*fill{f}
 		fl.obj, fl.header, fl.fill = o, full, f
 		if old != nil { // which may have left the memory meanwhile, but not the disk
@@ -326,7 +328,8 @@ func (c *Cache) fillFrom(f *fill, a *answer) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.start(func() { c.run(f, a) }); err != nil {
+	var err error
+	if f.turn, err = c.start(func() { c.run(f, a) }, f.req.Peer); err != nil {
 		a.close()
 		c.finish(f, err)
 	}

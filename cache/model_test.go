@@ -306,8 +306,9 @@ func (c *Cache) check(t rapid.TB) {
 	if m := c.store.memory; m.bytes != inSmall || m.ghosts.Len() > int(max(2*m.limit/c.store.limits.Slice, 1)) || len(c.store.promoting) != 0 {
 		t.Errorf("small has %d bytes, counted as %d; %d ghosts; %d slices are being promoted", inSmall, m.bytes, m.ghosts.Len(), len(c.store.promoting))
 	}
-	if e := &c.exchanges; e.running+len(e.queue)+len(e.paused)+e.readers != 0 {
-		t.Errorf("%d exchanges are under way, %d wait, %d are paused", e.running, len(e.queue), len(e.paused))
+	e := &c.exchanges
+	if paused := len(e.clients.paused) + len(e.peers.paused); e.running()+e.queued()+paused+e.readers != 0 {
+		t.Errorf("%d exchanges are under way, %d wait, %d are paused", e.running(), e.queued(), paused)
 	}
 	if total != c.store.bytes || kept != c.store.memory.len() || len(c.flights) != 0 {
 		t.Errorf("%d bytes in %d slices, counted as %d in %d; %d flights", total, kept, c.store.bytes, c.store.memory.len(), len(c.flights))

@@ -156,6 +156,9 @@ func (t *transaction) depart(key string, alone bool, o *object, want byterange.S
 // board makes the transaction one that waits for a flight.
 func (t *transaction) board(fl *flight) *flight {
 	fl.waiters++
+	if t.req.Peer {
+		t.c.hasten(fl.turn)
+	}
 	return fl
 }
 
@@ -295,6 +298,9 @@ func (t *transaction) hold(f *fill) {
 	t.release()
 	t.holds(f)
 	f.readers++
+	if t.req.Peer {
+		t.c.hasten(f.turn)
+	}
 }
 
 // holds notes that the transaction is a reader of f, if that is one. The caller holds

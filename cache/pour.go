@@ -107,7 +107,7 @@ func (c *Cache) pace(f *fill) {
 func (c *Cache) unpause(f *fill) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.exchanges.paused, f)
+	delete(f.turn.lane.paused, f)
 }
 
 // tooFarAhead returns what to wait for, if the fill is at the beginning of a slice
@@ -122,16 +122,16 @@ func (c *Cache) tooFarAhead(f *fill) <-chan struct{} {
 	}
 	ahead := (window - 2) * o.sliceSize
 	if !o.gone { // or else its slices are in nobody's way but its own
-		ahead = max(ahead, c.store.limits.Memory/int64(max(aheadShare, 2*c.exchanges.running, 2*c.exchanges.readers)))
+		ahead = max(ahead, c.store.limits.Memory/int64(max(aheadShare, 2*c.exchanges.running(), 2*c.exchanges.readers)))
 	}
 	if f.pos-f.lead < ahead {
 		return nil
 	}
-	if len(c.exchanges.queue) > 0 { // it makes way
+	if len(f.turn.lane.queue) > 0 { // it makes way
 		f.end = f.pos
 		return nil
 	}
-	c.exchanges.paused[f] = struct{}{}
+	f.turn.lane.paused[f] = struct{}{}
 	if f.moved == nil {
 		f.moved = make(chan struct{})
 	}
