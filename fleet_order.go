@@ -2,6 +2,7 @@ package voyo
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -29,6 +30,7 @@ type headway struct {
 	mu       sync.Mutex
 	begun    fleet.Position // the latest entry that was, or is being, applied
 	done     fleet.Position // the last one that is in effect
+	vain     fleet.Position // the first one that somebody has waited for in vain since done has changed
 	advanced chan struct{}  // closed when done changes; nil as long as nobody waits
 }
 
@@ -53,20 +55,23 @@ func (h *headway) finish(at fleet.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.raise(at)
-	h.done = at
+	h.done, h.vain = at, fleet.Position{}
 	if h.advanced != nil {
 		close(h.advanced)
 		h.advanced = nil
 	}
 }
 
-// await reports whether all up to a position is in effect, before ctx ends.
+// await reports whether all up to a position is in effect, before ctx ends. It does not wait
+// for what somebody has waited for until the deadline of his ctx, as long as nothing has come
+// since: the node may be cut off from the log.
 func (h *headway) await(ctx context.Context, at fleet.Position) bool {
 	for {
 		h.mu.Lock()
-		if h.done.Stream == at.Stream && h.done.Seq >= at.Seq {
+		there := reaches(h.done, at)
+		if there || h.vain != (fleet.Position{}) && reaches(at, h.vain) {
 			h.mu.Unlock()
-			return true
+			return there
 		}
 		if h.advanced == nil {
 			h.advanced = make(chan struct{})
@@ -76,10 +81,24 @@ func (h *headway) await(ctx context.Context, at fleet.Position) bool {
 		select {
 		case <-advanced:
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				h.waitedInVain(at)
+			}
 			return false
 		}
 	}
 }
+
+func (h *headway) waitedInVain(at fleet.Position) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !reaches(h.done, at) && !reaches(at, h.vain) {
+		h.vain = at
+	}
+}
+
+// reaches reports whether who is at a has all up to b.
+func reaches(a, b fleet.Position) bool { return a.Stream == b.Stream && a.Seq >= b.Seq }
 
 // stamp tells a shield how far the node is. What a fill stores that has begun after an
 // entry was put into effect is as new as that entry.

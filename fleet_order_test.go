@@ -28,7 +28,7 @@ func TestFleetOrder(t *testing.T) {
 			t.Errorf("at the beginning of the log: %v", r.Header)
 		}
 		asker.headway.begin(at(7)) // the purge may be in effect already
-		asked.headway.finish(at(6))
+		asked.headway.finish(at(5))
 		for name, r := range map[string]*http.Request{
 			"a client that says so": asking(asker, ""),
 			"nonsense":              {Header: http.Header{appliedField: {"x"}, "Cdn-Loop": {loopEntry}}},
@@ -44,6 +44,7 @@ func TestFleetOrder(t *testing.T) {
 		if asked.admits(asking(asker, loopEntry)) || time.Since(began) != orderPatience {
 			t.Errorf("admitted, or refused after %s", time.Since(began))
 		}
+		asked.headway.finish(at(6))
 		admitted := make(chan bool)
 		go func() { admitted <- asked.admits(asking(asker, loopEntry)) }()
 		synctest.Wait()
@@ -56,6 +57,49 @@ func TestFleetOrder(t *testing.T) {
 		cancel()
 		if asked.admits(asking(asker, loopEntry).WithContext(ctx)) {
 			t.Error("admitted in another log")
+		}
+	})
+}
+
+// A node that is cut off from the log has only those wait who come within the first second:
+// what they wait for, and all behind it, can't be waited for before something has come.
+func TestFleetOrderWaitsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := new(following)
+		f.headway.finish(upTo(6))
+		asking := func(seq uint64) *http.Request {
+			asker := new(following)
+			asker.headway.begin(upTo(seq))
+			r := &http.Request{Header: http.Header{"Cdn-Loop": {loopEntry}}}
+			asker.stamp(r.Header)
+			return r
+		}
+		for i, c := range []struct {
+			applied, asked uint64
+			wait           time.Duration
+		}{
+			{6, 9, orderPatience}, {6, 9, 0}, {6, 10, 0}, // for as long as nothing comes
+			{6, 8, orderPatience}, {6, 9, 0}, {6, 8, 0}, // which may be there earlier
+			{7, 8, orderPatience}, {7, 9, 0},
+		} {
+			if f.headway.done.Seq != c.applied {
+				f.headway.finish(upTo(c.applied))
+			}
+			began := time.Now()
+			if f.admits(asking(c.asked)) || time.Since(began) != c.wait {
+				t.Errorf("%d: admitted, or refused after %s", i, time.Since(began))
+			}
+		}
+		if !f.admits(asking(7)) {
+			t.Error("refused what is there")
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		f.headway.finish(upTo(8))
+		leave()
+		f.admits(asking(9).WithContext(ctx)) // who leaves has not waited in vain
+		began := time.Now()
+		if f.admits(asking(9)) || time.Since(began) != orderPatience {
+			t.Errorf("admitted, or refused after %s", time.Since(began))
 		}
 	})
 }
