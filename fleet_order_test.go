@@ -7,7 +7,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/voyo-music/caddy-voyo/internal/fleet"
+	"github.com/voyo-music/caddy-voyo/resolver"
 )
 
 // A node that is behind the one that asks it has that wait until it is not, and for no
@@ -100,6 +103,41 @@ func TestFleetOrderWaitsOnce(t *testing.T) {
 		began := time.Now()
 		if f.admits(asking(9)) || time.Since(began) != orderPatience {
 			t.Errorf("admitted, or refused after %s", time.Since(began))
+		}
+	})
+}
+
+// Who has no right link, or has asked too often, is told so at once, whatever he says that
+// he has applied.
+func TestFleetOrderIsForEdges(t *testing.T) {
+	h := newTestHandler(t, found(nil))
+	h.linkKeys = linkKeys{[]byte(testLinkKey)}
+	h.limiter = newLimiter(rates{requests: Rate{Count: 1, Window: caddy.Duration(time.Hour)}})
+	h.state.following.Store(new(following))
+	t.Cleanup(func() { h.state.following.Store(nil) })
+	synctest.Test(t, func(t *testing.T) {
+		unsigned := streamPath + testVOYO
+		signed := unsigned + "?" + h.linkKeys.query(link{target: unsigned, expires: time.Now().Add(time.Hour).Unix()})
+		for _, c := range []struct {
+			target string
+			want   int
+			wait   time.Duration
+		}{
+			{unsigned, http.StatusForbidden, 0},
+			{signed, http.StatusPreconditionFailed, orderPatience},
+			{signed, http.StatusTooManyRequests, 0},
+		} {
+			r := newTestRequest(http.MethodGet, c.target, http.Header{"Cdn-Loop": {loopEntry}, appliedField: {"7 s"}})
+			at, _ := locate(r.URL)
+			req, err := at.parse(r.URL, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			_, err = h.checkAsker(r, at, req)
+			if got := problemOf(resolver.Stream, err).status; got != c.want || time.Since(began) != c.wait {
+				t.Errorf("%s: got %d after %s", c.target, got, time.Since(began))
+			}
 		}
 	})
 }

@@ -72,18 +72,27 @@ func (h *Handler) check(r *http.Request, at shape, req request) (*link, error) {
 		if h.unjoined() || h.state.awaitFleet(r.Context()) != nil {
 			return nil, errBehind
 		}
-		if !h.state.following.Load().admits(r) {
-			return nil, errOlder
-		}
 		if h.state.takedowns.has(req.asset.ID) {
 			return nil, errTakenDown
 		}
 	}
+	return h.checkAsker(r, at, req)
+}
+
+// checkAsker is check for who asks, and not for what he asks for.
+func (h *Handler) checkAsker(r *http.Request, at shape, req request) (*link, error) {
 	signed, err := h.checkLink(r, at, req)
 	if err != nil {
 		return nil, err
 	}
-	return signed, h.admit(r, req)
+	if err := h.admit(r, req); err != nil {
+		return nil, err
+	}
+	// Last, as it may take a while, and anybody can say that he is an edge.
+	if req.endpoint != endpointHealth && !h.state.following.Load().admits(r) {
+		return nil, errOlder
+	}
+	return signed, nil
 }
 
 // answer leads a request to its endpoint. signed is the link that it came by, nil if it
