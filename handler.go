@@ -58,6 +58,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case r.Context().Err() != nil:
 		return clientGone(r)
 	default:
+		if errors.Is(err, errTakenDown) {
+			w.Header().Set("Cache-Status", cache.Name+"; detail=takedown") // by which other edges know that one says so
+		}
 		return answerError(w, r, problemOf(req.asset.Kind, err))
 	}
 	h.state.enter()

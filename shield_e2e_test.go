@@ -159,6 +159,7 @@ func TestShieldTakenDown(t *testing.T) {
 	o := fileOrigin(t, trackFiles())
 	shield := newOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Cache-Status", "voyo; detail=takedown")
 		w.WriteHeader(http.StatusUnavailableForLegalReasons)
 		_, _ = io.WriteString(w, "no")
 	})

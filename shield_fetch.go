@@ -191,7 +191,10 @@ func (u *upstream) sendShield(ctx context.Context, s *shield, own http.Header) (
 func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers string, err error) {
 	tiers, edge := tiersOf(resp.Header)
 	switch resp.StatusCode {
-	case http.StatusUnavailableForLegalReasons:
+	case http.StatusUnavailableForLegalReasons: // providers have pages with it, too
+		if !edge {
+			return "", errBadAnswer
+		}
 		return "", errTakenDown
 	case http.StatusLoopDetected:
 		if resp.Header.Get("Cdn-Loop") == loopEntry {

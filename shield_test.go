@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -106,7 +107,8 @@ func TestShieldAnswers(t *testing.T) {
 		{name: "cache before it", answer: says(200, "Cache-Status", `other; hit; key="shield.example/?signature=x", "edge.example"; hit, voyo; hit; key=secret; ttl=9`), want: "shield", cache: "voyo;hit;ttl=9"},
 		{name: "does not have it", answer: says(404), err: cache.ErrNotFound},
 		{name: "does not have it any more, or yet", answer: says(404), header: ranged, want: "next", next: true},
-		{name: "taken down", answer: foreign(451), err: errTakenDown},
+		{name: "taken down", answer: says(451), err: errTakenDown},
+		{name: "a provider's page", answer: foreign(451), want: "next", next: true},
 		{name: "loop", answer: foreign(508), want: "origin"},
 		{name: "nobody there", want: "next", next: true, ill: reasonRefused},
 		{name: "breaks", answer: abort, want: "next", next: true, ill: reasonReset},
@@ -179,6 +181,26 @@ func TestShieldAnswers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a shield has taken down an edge takes for that, and does not ask for elsewhere.
+func TestShieldHasTakenDown(t *testing.T) {
+	shield := newTestHandler(t, found(nil))
+	shield.state.takedowns.add(testID)
+	f := newFakeShield(t, func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Del("Cdn-Loop") // of this process, which both are in
+		got := serve(t, shield, r.Method, r.URL.RequestURI(), r.Header)
+		maps.Copy(w.Header(), got.Header())
+		w.WriteHeader(got.Code)
+		_, _ = got.Body.WriteTo(w)
+	})
+	origin := newTestOrigin(t)
+	h := newTestHandler(t, at(origin.URL+"/ok"))
+	giveShields(t, h, f.URL)
+	w := serve(t, h, "GET", "/cdn/stream/"+testID, nil)
+	if w.Code != http.StatusUnavailableForLegalReasons || len(f.asked()) != 1 {
+		t.Errorf("got %d, after %d requests", w.Code, len(f.asked()))
 	}
 }
 

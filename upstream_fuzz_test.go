@@ -91,7 +91,7 @@ func FuzzShield(f *testing.F) {
 		"HTTP/1.1 206 Partial Content\r\n" + edge + "Content-Length: 2\r\nContent-Range: bytes 1-2/5\r\nVoyo-Cache-Control: no-store\r\n\r\ngg",
 		"HTTP/1.1 404 Not Found\r\n" + edge + "Voyo-Cache-Control: max-age=99999999999999999999\r\n\r\n", "HTTP/1.1 404 Not Found\r\n\r\n",
 		"HTTP/1.1 416 No\r\n" + edge + "Content-Range: bytes */5\r\n\r\n", "HTTP/1.1 304 Not Modified\r\n" + edge + "\r\n",
-		"HTTP/1.1 451 No\r\n\r\n", "HTTP/1.1 508 Loop\r\n\r\n", "HTTP/1.1 503 No\r\n\r\n", "HTTP/1.1 410 Gone\r\n" + edge + "\r\n",
+		"HTTP/1.1 451 No\r\n" + edge + "\r\n", "HTTP/1.1 451 No\r\n\r\n", "HTTP/1.1 508 Loop\r\n\r\n", "HTTP/1.1 503 No\r\n\r\n", "HTTP/1.1 410 Gone\r\n" + edge + "\r\n",
 		"HTTP/1.1 200 OK\r\nCache-Status: \"voyo\"; hit, (voyo a);x=:AA==:, other;fwd=miss\r\nContent-Length: 2\r\n\r\nOg",
 		"HTTP/1.1 200 OK\r\nCache-Status: voyo;detail=\"\\\"a, b\", a\r\nCache-Status: b\r\nContent-Length: 9\r\n\r\nshort", "nonsense",
 	} {
