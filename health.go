@@ -14,6 +14,9 @@ import (
 	"github.com/voyo-music/caddy-voyo/cache"
 )
 
+// serviceName is what the node says that it is.
+const serviceName = "voyo-edge"
+
 // healthReport is the answer of /health. Dashboards read it: its fields keep
 // their names and types.
 type healthReport struct {
@@ -73,7 +76,7 @@ func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request) error {
 	uptime := now.Sub(h.state.started)
 	report := healthReport{
 		Status:          "healthy",
-		Service:         "voyo-edge",
+		Service:         serviceName,
 		Reasons:         h.ailments(now),
 		Uptime:          int64(uptime / time.Second),
 		UptimeFormatted: fmt.Sprintf("%dh %dm", int64(uptime/time.Hour), int64(uptime/time.Minute)%60),

@@ -34,6 +34,9 @@ const streamPath = "/cdn/stream/"
 // artPath is where other edges ask for covers.
 const artPath = "/cdn/art/"
 
+// healthPath is where load balancers and other edges ask how this one is.
+const healthPath = "/health"
+
 // shapes are all the forms there are. VOYO's players were written for three
 // servers, one after the other, hence the synonyms.
 var shapes = []shape{
@@ -46,7 +49,7 @@ var shapes = []shape{
 	{path: "/exists/", endpoint: endpointExists},
 	{path: "/stream", endpoint: endpointLocate, id: "v", typ: "type", quality: "quality"},
 	{path: "/prefetch", endpoint: endpointPrefetch, id: "v", typ: "type", quality: "quality"},
-	{path: "/health", endpoint: endpointHealth},
+	{path: healthPath, endpoint: endpointHealth},
 }
 
 // request is what a URL of VOYO's asks for.

@@ -159,10 +159,15 @@ func (s *shield) target(a resolver.Asset, keys linkKeys) *url.URL {
 	if len(keys) > 0 {
 		query += "&" + keys.query(link{target: path, expires: time.Now().Add(shieldLinkTime).Unix()})
 	}
+	return s.at(path, query)
+}
+
+// at returns the shield's URL with a path, in which nothing needs to be escaped, and a query.
+func (s *shield) at(path, query string) *url.URL {
 	u := *s.url
 	u.Path, u.RawQuery = u.Path+path, query
 	if u.RawPath != "" {
-		u.RawPath += path // in which nothing needs to be escaped
+		u.RawPath += path
 	}
 	return &u
 }

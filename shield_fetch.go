@@ -17,20 +17,9 @@ import (
 	"github.com/voyo-music/caddy-voyo/cache"
 )
 
-const (
-	// maxShieldTries is how many shields are asked at the most for one fetch. If two
-	// have not got it, it is where they would look for it as well.
-	maxShieldTries = 2
-
-	// shieldPatience is how long a shield may answer nobody before who waits for it gives
-	// it up. Two of them leave the resolvers more than half of the time that a fetch has, and
-	// when one has taken as long as two by itself no other is asked.
-	// One that answers others meanwhile has much to do, or what it asks is slow: if all who
-	// wait asked the resolvers too, these would have to do it once for each of them.
-	//
-	// A trial is given as long: what was too slow once must be able to show that it is not.
-	shieldPatience = 5 * time.Second
-)
+// maxShieldTries is how many shields are asked at the most for one fetch. If two
+// have not got it, it is where they would look for it as well.
+const maxShieldTries = 2
 
 // Why a shield's answer is of no use although nothing is wrong with the shield, nor with
 // what it would ask.
@@ -163,7 +152,7 @@ func (u *upstream) getShield(ctx context.Context, s *shield, header http.Header)
 // bounds as well; its body has all the time that there is.
 func (u *upstream) sendShield(ctx context.Context, s *shield, own http.Header) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	answered := s.health.untilSilent(shieldPatience, func() { cancel(context.DeadlineExceeded) })
+	answered := s.health.untilSilent(func() bool { return u.h.probe(s) }, func() { cancel(context.DeadlineExceeded) })
 	target := s.target(u.asset, u.h.linkKeys)
 	r := &http.Request{Method: http.MethodGet, URL: target, Host: target.Host, Header: own}
 	resp, err := u.h.client.RoundTrip(r.WithContext(ctx))

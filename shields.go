@@ -146,6 +146,8 @@ type shieldHealth struct {
 	back     time.Time // when it is tried again
 	trying   bool      // somebody finds out if it is well again
 	answered time.Time // when it last did
+	alive    time.Time // when it last has said that it is there
+	probing  bool      // it is asked for that
 	self     time.Time // until then it is this very node
 }
 
@@ -205,40 +207,6 @@ func (h *shieldHealth) failed(now, asked time.Time, why reason, trial bool) (fel
 	pause := min(shieldPause<<min(h.failures, 10), maxShieldPause)
 	h.failures, h.reason, h.back = h.failures+1, why, now.Add(pause)
 	return true
-}
-
-// untilSilent calls giveUp when the shield has answered nobody for as long as patience,
-// unless stop has been called before.
-func (h *shieldHealth) untilSilent(patience time.Duration, giveUp func()) (stop func()) {
-	var mu sync.Mutex
-	var timer *time.Timer
-	stopped := false
-	mu.Lock()
-	defer mu.Unlock()
-	timer = time.AfterFunc(patience, func() {
-		mu.Lock()
-		defer mu.Unlock()
-		left := time.Until(h.lastAnswer().Add(patience))
-		switch {
-		case stopped:
-		case left > 0:
-			timer.Reset(left)
-		default:
-			giveUp()
-		}
-	})
-	return func() {
-		mu.Lock()
-		defer mu.Unlock()
-		stopped = true
-		timer.Stop()
-	}
-}
-
-func (h *shieldHealth) lastAnswer() time.Time {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.answered
 }
 
 // undecided ends a trial that has not shown anything. One that has is not changed.

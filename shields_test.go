@@ -277,23 +277,3 @@ func TestShieldsReload(t *testing.T) {
 		t.Errorf("%d are left", n)
 	}
 }
-
-// Who waits for a shield gives it up when it answers nobody, and not as long as it answers
-// others.
-func TestShieldSilent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h, began := new(shieldHealth), time.Now()
-		gaveUp := make(chan time.Duration, 1)
-		h.untilSilent(shieldPatience, func() { gaveUp <- time.Since(began) })
-		answered := h.untilSilent(shieldPatience, func() { t.Error("it had answered") })
-		for range 3 {
-			time.Sleep(shieldPatience - time.Second)
-			h.succeeded(time.Now())
-		}
-		answered()
-		if got, want := <-gaveUp, 4*shieldPatience-3*time.Second; got != want {
-			t.Errorf("given up after %s, want %s", got, want)
-		}
-		time.Sleep(time.Minute)
-	})
-}

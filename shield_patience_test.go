@@ -1,0 +1,184 @@
+package voyo
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/voyo-music/caddy-voyo/cache"
+)
+
+// One that takes long leaves the resolvers the rest of the time: no other shield is asked.
+func TestShieldTakesLong(t *testing.T) {
+	h := newTestHandler(t, at("http://upstream.example/song.opus"))
+	giveShields(t, h, tier(3)...)
+	synctest.Test(t, func(t *testing.T) {
+		var asked []string
+		h.client = roundTripper(func(r *http.Request) (*http.Response, error) {
+			asked = append(asked, r.URL.Host)
+			for range 15 {
+				time.Sleep(time.Second)
+				h.shields.list[0].health.succeeded(time.Now()) // it answers others
+			}
+			return nil, context.DeadlineExceeded
+		})
+		resp, err := h.upstream(newTestRequest("GET", "/", nil), testAsset).askShields(t.Context(), nil)
+		if resp != nil || err != nil || !slices.Equal(asked, []string{"edge-0.example"}) {
+			t.Errorf("asked were %q, %v", asked, err)
+		}
+	})
+}
+
+// A shield that has failed may take as long when it is tried as any: its origin may be slow.
+func TestShieldSlowTrial(t *testing.T) {
+	h := newTestHandler(t, at("http://upstream.example/song.opus"))
+	giveShields(t, h, tier(1)...)
+	synctest.Test(t, func(t *testing.T) {
+		health := h.shields.list[0].health
+		health.failed(time.Now(), time.Now(), reasonTimeout, false)
+		time.Sleep(shieldPause)
+		h.client = roundTripper(func(r *http.Request) (*http.Response, error) {
+			select {
+			case <-r.Context().Done():
+				return nil, context.Cause(r.Context())
+			case <-time.After(shieldPatience - time.Second):
+			}
+			header := http.Header{"Cache-Status": {"voyo; fwd=miss"}}
+			return &http.Response{StatusCode: http.StatusNotFound, Header: header, Body: http.NoBody, Request: r}, nil
+		})
+		if _, err := h.upstream(newTestRequest("GET", "/", nil), testAsset).fetch(t.Context(), nil); !errors.Is(err, cache.ErrNotFound) {
+			t.Error(err)
+		}
+		if status, why := health.state(time.Now()); status != statusOK {
+			t.Errorf("it is %s, %s", status, why)
+		}
+		time.Sleep(probeTime) // until it need not say any more whether it is there
+	})
+}
+
+// That the client has left is no fault of the shield, and ends its trial.
+func TestShieldClientLeaves(t *testing.T) {
+	came := make(chan struct{}, 10)
+	f := newFakeShield(t, func(_ http.ResponseWriter, r *http.Request) {
+		came <- struct{}{}
+		<-r.Context().Done()
+	})
+	h := newTestHandler(t, found(nil))
+	giveShields(t, h, f.URL)
+	health := h.shields.list[0].health
+	long := time.Now().Add(-time.Hour)
+	for _, ill := range []bool{false, true} {
+		if ill {
+			health.failed(long, long, reasonRefused, false)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			<-came
+			cancel()
+		}()
+		if _, err := h.upstream(newTestRequest("GET", "/", nil), testAsset).fetch(ctx, nil); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		if ok, trial := health.admit(time.Now()); !ok || trial != ill {
+			t.Errorf("it may be asked: %t, on trial: %t", ok, trial)
+		}
+	}
+}
+
+// Who waits for a shield gives it up when nothing is heard of it, and not as long as it
+// answers others.
+func TestShieldSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, began := new(shieldHealth), time.Now()
+		var probes atomic.Int64
+		probe := func() bool {
+			probes.Add(1)
+			time.Sleep(probeTime)
+			return false
+		}
+		gaveUp := make(chan time.Duration, 1)
+		h.untilSilent(probe, func() { gaveUp <- time.Since(began) })
+		answered := h.untilSilent(probe, func() { t.Error("it had answered") })
+		for range 3 {
+			time.Sleep(shieldPatience - probeTime - time.Millisecond)
+			h.succeeded(time.Now())
+		}
+		if n := probes.Load(); n > 0 {
+			t.Errorf("it was asked %d times whether it is there", n)
+		}
+		answered()
+		if got, want := <-gaveUp, 3*(shieldPatience-probeTime-time.Millisecond)+shieldPatience; got != want || probes.Load() != 1 {
+			t.Errorf("given up after %s, want %s, and %d probes", got, want, probes.Load())
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+// A shield that has nobody else to answer is waited for as long as it says that it is there,
+// for which it is asked once for all who wait.
+func TestShieldProbe(t *testing.T) {
+	h := newTestHandler(t, at("http://upstream.example/song.opus"))
+	giveShields(t, h, tier(1)...)
+	service := `{"service": "voyo-edge", "status": "degraded"}`
+	for _, c := range []struct {
+		name   string
+		report string        // of its health
+		after  time.Duration // it answers
+		took   time.Duration
+		probes int
+		ill    reason
+	}{
+		{"slow", service, 8 * time.Second, 8 * time.Second, 2, ""},
+		{"away", "", 8 * time.Second, shieldPatience, 1, reasonTimeout},
+		{"another server", `{"status": "ok"}`, 8 * time.Second, shieldPatience, 1, reasonTimeout},
+		{"does not end", service, time.Hour, 15 * time.Second, 4, reasonTimeout},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h.shields.list[0].health = new(shieldHealth)
+			var probes atomic.Int64
+			h.client = roundTripper(func(r *http.Request) (*http.Response, error) {
+				resp := &http.Response{StatusCode: http.StatusNotFound, Header: http.Header{"Cache-Status": {"voyo; fwd=miss"}}, Body: http.NoBody}
+				after := c.after
+				if r.URL.Path == healthPath {
+					probes.Add(1)
+					after = 10 * time.Millisecond
+					resp.StatusCode, resp.Body = http.StatusServiceUnavailable, io.NopCloser(strings.NewReader(c.report))
+				}
+				select {
+				case <-r.Context().Done():
+					return nil, context.Cause(r.Context())
+				case <-time.After(15 * time.Second): // as a transport does
+					return nil, context.DeadlineExceeded
+				case <-time.After(after):
+					return resp, nil
+				}
+			})
+			began := time.Now()
+			var clients sync.WaitGroup
+			for range 3 {
+				clients.Go(func() {
+					_, err := h.upstream(newTestRequest("GET", "/", nil), testAsset).askShields(t.Context(), nil)
+					if took := time.Since(began); took != c.took || errors.Is(err, cache.ErrNotFound) != (c.ill == "") {
+						t.Errorf("%s: %v after %s", c.name, err, took)
+					}
+				})
+			}
+			clients.Wait()
+			synctest.Wait()
+			if n := int(probes.Load()); n != c.probes {
+				t.Errorf("%s: it was asked %d times whether it is there", c.name, n)
+			}
+			if _, why := h.shields.list[0].health.state(time.Now()); why != c.ill {
+				t.Errorf("%s: it is left out because of %q", c.name, why)
+			}
+		})
+	}
+}
