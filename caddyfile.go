@@ -1,6 +1,7 @@
 package voyo
 
 import (
+	"encoding/json"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -129,40 +130,40 @@ func (h *Handler) parseResolver(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
 		return d.ArgErr()
 	}
+	const namespace = "http.voyo.resolvers"
+	if _, err := caddy.GetModule(namespace + "." + d.Val()); err != nil {
+		return d.Errf("unknown resolver '%s'", d.Val())
+	}
+	raw, err := parseGuest[resolver.Resolver](d, namespace, "resolver", "resolver")
+	h.ResolversRaw = append(h.ResolversRaw, raw)
+	return err
+}
+
+// parseGuest reads a module of the namespace, by whose name the dispenser is. It must be a
+// T, which errors call what it is. Its name becomes the value of key.
+func parseGuest[T any](d *caddyfile.Dispenser, namespace, key, what string) (json.RawMessage, error) {
 	name := d.Val()
-	id := "http.voyo.resolvers." + name
-	if _, err := caddy.GetModule(id); err != nil {
-		return d.Errf("unknown resolver '%s'", name)
-	}
-	mod, err := caddyfile.UnmarshalModule(d, id)
+	mod, err := caddyfile.UnmarshalModule(d, namespace+"."+name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if _, ok := mod.(resolver.Resolver); !ok {
-		return d.Errf("%s (%T) is not a resolver", name, mod)
+	if _, ok := mod.(T); !ok {
+		return nil, d.Errf("%s (%T) is not a %s", name, mod, what)
 	}
-	h.ResolversRaw = append(h.ResolversRaw, caddyconfig.JSONModuleObject(mod, "resolver", name, nil))
-	return nil
+	return caddyconfig.JSONModuleObject(mod, key, name, nil), nil
 }
 
 func (h *Handler) parseTransport(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
 		return d.ArgErr()
 	}
-	name := d.Val()
 	// this one ignores arguments, and with them the block that follows
-	if name == "http" && d.CountRemainingArgs() > 0 {
+	if d.Val() == "http" && d.CountRemainingArgs() > 0 {
 		return d.ArgErr()
 	}
-	mod, err := caddyfile.UnmarshalModule(d, "http.reverse_proxy.transport."+name)
-	if err != nil {
-		return err
-	}
-	if _, ok := mod.(http.RoundTripper); !ok {
-		return d.Errf("%s (%T) is not a transport", name, mod)
-	}
-	h.TransportRaw = caddyconfig.JSONModuleObject(mod, "protocol", name, nil)
-	return nil
+	var err error
+	h.TransportRaw, err = parseGuest[http.RoundTripper](d, "http.reverse_proxy.transport", "protocol", "transport")
+	return err
 }
 
 func (h *Handler) parseArt(d *caddyfile.Dispenser) error {

@@ -141,7 +141,12 @@ func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, req request, 
 	if source := up.answeredBy(); source != "" {
 		r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.voyo.resolver", source)
 	}
-	return h.end(r, string(req.asset.Kind), status, err, func() error { return answerError(w, r, problemOf(req.asset.Kind, err)) })
+	return h.end(r, string(req.asset.Kind), status, err, func() error {
+		if !isHit(w.Header()) {
+			up.setTiers(w.Header())
+		}
+		return answerError(w, r, problemOf(req.asset.Kind, err))
+	})
 }
 
 // end ends a request that the cache has answered. If it could not, and the client

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -110,20 +109,12 @@ func (h *Handler) parseShield(d *caddyfile.Dispenser) error {
 	return parseBlock(d, "shield", block{"policy": h.Shield.parsePolicy})
 }
 
-func (c *ShieldConfig) parsePolicy(d *caddyfile.Dispenser) error {
+func (c *ShieldConfig) parsePolicy(d *caddyfile.Dispenser) (err error) {
 	if !d.NextArg() {
 		return d.ArgErr()
 	}
-	name := d.Val()
-	mod, err := caddyfile.UnmarshalModule(d, "http.reverse_proxy.selection_policies."+name)
-	if err != nil {
-		return err
-	}
-	if _, ok := mod.(reverseproxy.Selector); !ok {
-		return d.Errf("%s (%T) is not a selection policy", name, mod)
-	}
-	c.PolicyRaw = caddyconfig.JSONModuleObject(mod, "policy", name, nil)
-	return nil
+	c.PolicyRaw, err = parseGuest[reverseproxy.Selector](d, "http.reverse_proxy.selection_policies", "policy", "selection policy")
+	return err
 }
 
 // shield is one edge of another tier.

@@ -46,7 +46,7 @@ func TestShieldAnswers(t *testing.T) {
 		{name: "behind the end", answer: says(416, "Content-Range", "bytes */3"), header: http.Header{"Range": {"bytes=5-10"}}, want: "shield", cache: "voyo; hit;ttl=100"},
 		{name: "third tier", answer: says(200, "Cache-Status", "voyo; hit; ttl=9, voyo; fwd=miss; stored"), want: "shield", cache: "voyo;hit;ttl=9, voyo;fwd=miss;stored"},
 		{name: "cache before it", answer: says(200, "Cache-Status", `other; hit; key="shield.example/?signature=x", "edge.example"; hit, voyo; hit; key=secret; ttl=9`), want: "shield", cache: "voyo;hit;ttl=9"},
-		{name: "does not have it", answer: says(404), err: cache.ErrNotFound},
+		{name: "does not have it", answer: says(404), err: cache.ErrNotFound, cache: "voyo; hit;ttl=100"},
 		{name: "does not have it any more, or yet", answer: says(404), header: ranged, want: "next", next: true},
 		{name: "taken down", answer: says(451), err: errTakenDown},
 		{name: "a provider's page", answer: foreign(451), want: "next", next: true},

@@ -46,7 +46,7 @@ func (u *upstream) askShields(ctx context.Context, header http.Header) (*http.Re
 		if s == nil || s.health.isSelf(now) {
 			break
 		}
-		if _, vain := u.vain.Load(s); vain {
+		if vain := u.vain.Load(); vain != nil && slices.Contains(*vain, s) {
 			continue
 		}
 		ok, trial := s.health.admit(now)
@@ -133,6 +133,9 @@ func (u *upstream) getShield(ctx context.Context, s *shield, header http.Header)
 			discard(resp)
 		}
 	}
+	if err == nil || errors.Is(err, cache.ErrNotFound) {
+		u.tiers.Store(&tiers)
+	}
 	if errors.Is(err, errShieldLoop) || errors.Is(err, errShieldBehind) || errors.Is(err, cache.ErrNotFound) {
 		upstreamRequestsTotal.WithLabelValues(string(u.asset.Kind), shieldSource).Inc()
 		return nil, err
@@ -144,7 +147,6 @@ func (u *upstream) getShield(ctx context.Context, s *shield, header http.Header)
 	if err != nil {
 		return nil, err
 	}
-	u.tiers.Store(&tiers)
 	return resp, nil
 }
 
@@ -168,12 +170,26 @@ func (u *upstream) sendShield(ctx context.Context, s *shield, own http.Header) (
 		cancel(nil)
 		return nil, err
 	}
-	resp.Body = &shieldBody{ReadCloser: resp.Body, cancel: cancel, vain: func() { u.vain.Store(s, true) }}
+	resp.Body = &shieldBody{ReadCloser: resp.Body, cancel: cancel, vain: func() { u.noteVain(s) }}
 	return resp, nil
 }
 
+// noteVain notes that a shield has sent nothing of a body, so that it is not asked for that
+// again. Most requests ask no shield, and none of them has more to carry than a nil.
+func (u *upstream) noteVain(s *shield) {
+	for {
+		last, next := u.vain.Load(), []*shield{s}
+		if last != nil {
+			next = append(next, *last...)
+		}
+		if u.vain.CompareAndSwap(last, &next) {
+			return
+		}
+	}
+}
+
 // acceptShield checks a shield's answer to a request with the header given, and returns
-// what the caches on the way say that they did.
+// what the caches on the way say that they did, also of what there is not.
 //
 // Only what an edge's cache has answered counts, be it that there is no such track: at a
 // URL with a mistake in it there may be another server.
@@ -184,7 +200,7 @@ func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers str
 		if !edge {
 			return "", errBadAnswer
 		}
-		return "", errTakenDown
+		return tiers, errTakenDown
 	case http.StatusLoopDetected:
 		if resp.Header.Get("Cdn-Loop") == loopEntry {
 			return "", errShieldSelf
@@ -199,7 +215,7 @@ func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers str
 		case own.Get("If-Range") != "": // there is a version of it under way, which it may not know of yet
 			return "", errShieldBehind
 		}
-		return "", cache.MissingError{For: toldFor(resp.Header)}
+		return tiers, cache.MissingError{For: toldFor(resp.Header)}
 	case http.StatusForbidden, http.StatusGone: // a link's signature or time, and not the track
 		return "", failure{reason: reasonStatus, status: resp.StatusCode}
 	}
@@ -252,6 +268,13 @@ func tiersOf(header http.Header) (members string, edge bool) {
 	}
 	members, err = httpsfv.Marshal(edges)
 	return members, err == nil && len(edges) > 0
+}
+
+// isHit reports whether an answer's Cache-Status says that it was there: its last member is
+// this cache's.
+func isHit(header http.Header) bool {
+	own := header["Cache-Status"]
+	return len(own) > 0 && strings.HasPrefix(own[len(own)-1], cache.Name+"; hit")
 }
 
 // setTiers puts what the other tier's caches did before what this one did, if this

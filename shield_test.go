@@ -186,3 +186,33 @@ func TestWhatPeersAreTold(t *testing.T) {
 		}
 	}
 }
+
+// What has been fetched in the background is not told of an answer that was there already.
+func TestShieldInTheBackground(t *testing.T) {
+	up := newTestHandler(t, found(nil)).upstream(newTestRequest("GET", "/", nil), testAsset)
+	tiers := "voyo; fwd=miss; stored"
+	up.tiers.Store(&tiers)
+	up.timing.Store(new(timing))
+	for _, c := range []struct {
+		status  cache.Status
+		own     string
+		foreign bool
+		waited  bool
+	}{
+		{cache.Hit, "voyo; hit; ttl=5", false, false},
+		{cache.Stale, "voyo; hit; ttl=-5", false, false},
+		{cache.Stale, "voyo; hit; ttl=-5", true, false},
+		{cache.Stale, "voyo; fwd=stale; detail=failed", false, true},
+		{cache.Miss, "voyo; fwd=miss; stored", false, true},
+	} {
+		header := http.Header{"Cache-Status": {c.own}}
+		if c.foreign {
+			header = http.Header{"Cache-Status": {"other; hit", c.own}}
+		}
+		up.request(nil, nil).Annotate(c.status, header)
+		got := strings.Contains(strings.Join(header["Cache-Status"], ","), tiers+", ")
+		if got != c.waited || (header.Get("Server-Timing") != "") != c.waited {
+			t.Errorf("%s: told %v", c.own, header)
+		}
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"path"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,11 +37,11 @@ type upstream struct {
 	asset   resolver.Asset
 	came    time.Time // when the request did
 	cdnLoop string
-	source  atomic.Pointer[string] // the resolver that had it, or the other tier
-	timing  atomic.Pointer[timing] // of the last fetch
-	tiers   atomic.Pointer[string] // what the caches of the other tier did for that; nil if it was not asked
-	vain    sync.Map               // of the shields, those with an answer that had nothing of its body
-	peer    bool                   // another edge asks
+	source  atomic.Pointer[string]    // the resolver that had it, or the other tier
+	timing  atomic.Pointer[timing]    // of the last fetch
+	tiers   atomic.Pointer[string]    // what the caches of the other tier did for that; nil if it was not asked
+	vain    atomic.Pointer[[]*shield] // those with an answer that had nothing of its body
+	peer    bool                      // another edge asks
 }
 
 func (h *Handler) upstream(r *http.Request, a resolver.Asset) *upstream {
@@ -58,8 +57,10 @@ func (u *upstream) request(permit func() error, signed *link) cache.Request {
 	}
 	annotate := func(status cache.Status, header http.Header) {
 		observeFirstByte(string(u.asset.Kind), u.came, status)
-		u.setTiming(header)
-		u.setTiers(header)
+		if !isHit(header) { // or else what was fetched meanwhile is not what this answer has waited for
+			u.setTiming(header)
+			u.setTiers(header)
+		}
 		boundFreshness(header, policy.MaxAge, signed)
 	}
 	return cache.Request{Key: u.asset.Key(), Policy: policy, Fetch: u.fetch, Permit: permit, Peer: u.peer, Annotate: annotate}
