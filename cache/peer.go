@@ -36,8 +36,8 @@ func (p *Policy) negativeTTL(err error) time.Duration {
 }
 
 // tellPeer tells another cache how long an object, of the age and stale for the times
-// given, is fresh, so that it is for exactly as long there (RFC 9213), how strict its
-// origin is about that, and by which tags it is purged.
+// given, is fresh, so that it is for as long there (RFC 9213), but for what is cut off of a
+// second, how strict its origin is about that, and by which tags it is purged.
 func (p *response) tellPeer(policy *Policy, stored http.Header, age, stale time.Duration) {
 	if age >= time.Second { // also of what has just come from a cache that did not say so
 		p.set("Age", seconds(age))
