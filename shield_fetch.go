@@ -126,10 +126,12 @@ func (f failure) isShields() bool {
 func (u *upstream) getShield(ctx context.Context, s *shield, header http.Header) (*http.Response, error) {
 	own := upstreamHeader(u.asset, header, u.cdnLoop)
 	u.h.state.following.Load().stamp(own)
-	resp, err := u.sendShield(ctx, s, own)
+	resp, answered, err := u.sendShield(ctx, s, own)
 	var tiers string
 	if err == nil {
-		if tiers, err = u.acceptShield(resp, own); err != nil {
+		tiers, err = u.acceptShield(resp, own)
+		answered()
+		if err != nil {
 			discard(resp)
 		}
 	}
@@ -151,27 +153,28 @@ func (u *upstream) getShield(ctx context.Context, s *shield, header http.Header)
 }
 
 // sendShield sends a shield the request. The answer must begin in time, which the transport
-// bounds as well; its body has all the time that there is.
-func (u *upstream) sendShield(ctx context.Context, s *shield, own http.Header) (*http.Response, error) {
+// bounds as well, until answered is called: with all of it that is looked at. From then on its
+// body has all the time that there is.
+func (u *upstream) sendShield(ctx context.Context, s *shield, own http.Header) (resp *http.Response, answered func(), err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	answered := s.health.untilSilent(func() bool { return u.h.probe(s) }, func() { cancel(context.DeadlineExceeded) })
+	answered = s.health.untilSilent(func() bool { return u.h.probe(s) }, func() { cancel(context.DeadlineExceeded) })
 	target := s.target(u.asset, u.h.linkKeys)
 	r := &http.Request{Method: http.MethodGet, URL: target, Host: target.Host, Header: own}
-	resp, err := u.h.client.RoundTrip(r.WithContext(ctx))
-	answered()
+	resp, err = u.h.client.RoundTrip(r.WithContext(ctx))
 	if err == nil && ctx.Err() != nil {
 		_ = resp.Body.Close()
 		err = context.DeadlineExceeded
 	}
 	if err != nil {
+		answered()
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
 		cancel(nil)
-		return nil, err
+		return nil, nil, err
 	}
-	resp.Body = &shieldBody{ReadCloser: resp.Body, cancel: cancel, vain: func() { u.noteVain(s) }}
-	return resp, nil
+	resp.Body = &shieldBody{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, vain: func() { u.noteVain(s) }}
+	return resp, answered, nil
 }
 
 // noteVain notes that a shield has sent nothing of a body, so that it is not asked for that
@@ -290,8 +293,9 @@ func (u *upstream) setTiers(header http.Header) {
 type shieldBody struct {
 	io.ReadCloser
 
-	cancel context.CancelCauseFunc // of the request
-	vain   func()                  // is called when not even its first byte can be had
+	ctx    context.Context // of the request
+	cancel context.CancelCauseFunc
+	vain   func() // is called when not even its first byte can be had
 	begun  bool
 }
 
@@ -299,8 +303,14 @@ type shieldBody struct {
 func (b *shieldBody) Read(p []byte) (n int, err error) {
 	n, err = b.ReadCloser.Read(p)
 	b.begun = b.begun || n > 0
-	if err != nil && err != io.EOF && !b.begun {
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	if !b.begun {
 		b.vain()
+	}
+	if cause := context.Cause(b.ctx); cause != nil {
+		err = cause
 	}
 	return n, err
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/voyo-music/caddy-voyo/cache"
+	"github.com/voyo-music/caddy-voyo/resolver"
 )
 
 // One that takes long leaves the resolvers the rest of the time: no other shield is asked.
@@ -181,4 +182,41 @@ func TestShieldProbe(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A cover is waited for until it has been looked at whether it is one, and no longer than
+// anything else.
+func TestShieldHangsInACover(t *testing.T) {
+	h := newTestHandler(t, at("http://upstream.example/cover.jpg"))
+	giveShields(t, h, tier(2)...)
+	const image = "GIF89a, and more"
+	cover := resolver.Asset{ID: testID, Kind: resolver.Art, Image: "hqdefault"}
+	synctest.Test(t, func(t *testing.T) {
+		h.client = roundTripper(func(r *http.Request) (*http.Response, error) {
+			header := http.Header{"Cache-Status": {"voyo; hit; ttl=5"}}
+			body := io.ReadCloser(http.NoBody)
+			switch {
+			case r.URL.Path == healthPath:
+			case r.URL.Host == "edge-0.example":
+				hangs, w := io.Pipe()
+				context.AfterFunc(r.Context(), func() { _ = w.CloseWithError(r.Context().Err()) })
+				body = hangs
+			default:
+				body = io.NopCloser(strings.NewReader(image))
+			}
+			return &http.Response{StatusCode: http.StatusOK, Header: header, Body: body, ContentLength: -1, Request: r}, nil
+		})
+		began := time.Now()
+		resp, err := h.upstream(newTestRequest("GET", "/", nil), cover).askShields(t.Context(), nil)
+		if err != nil || resp == nil || time.Since(began) != shieldPatience {
+			t.Fatalf("%v after %s", err, time.Since(began))
+		}
+		defer resp.Body.Close()
+		if b, err := io.ReadAll(resp.Body); string(b) != image || err != nil {
+			t.Errorf("got %q, %v", b, err)
+		}
+		if _, why := h.shields.list[0].health.state(time.Now()); why != reasonTimeout {
+			t.Errorf("it is left out because of %q", why)
+		}
+	})
 }
