@@ -46,7 +46,7 @@ func (u *upstream) askShields(ctx context.Context, header http.Header) (*http.Re
 		if s == nil || s.health.isSelf(now) {
 			break
 		}
-		if vain := u.vain.Load(); vain != nil && slices.Contains(*vain, s) {
+		if u.isVain(s) {
 			continue
 		}
 		ok, trial := s.health.admit(now)
@@ -191,6 +191,11 @@ func (u *upstream) noteVain(s *shield) {
 	}
 }
 
+func (u *upstream) isVain(s *shield) bool {
+	vain := u.vain.Load()
+	return vain != nil && slices.Contains(*vain, s)
+}
+
 // acceptShield checks a shield's answer to a request with the header given, and returns
 // what the caches on the way say that they did, also of what there is not.
 //
@@ -198,29 +203,8 @@ func (u *upstream) noteVain(s *shield) {
 // URL with a mistake in it there may be another server.
 func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers string, err error) {
 	tiers, edge := tiersOf(resp.Header)
-	switch resp.StatusCode {
-	case http.StatusUnavailableForLegalReasons: // providers have pages with it, too
-		if !edge {
-			return "", errBadAnswer
-		}
-		return tiers, errTakenDown
-	case http.StatusLoopDetected:
-		if resp.Header.Get("Cdn-Loop") == loopEntry {
-			return "", errShieldSelf
-		}
-		return "", errShieldLoop
-	case http.StatusPreconditionFailed:
-		return "", errShieldBehind
-	case http.StatusNotFound:
-		switch {
-		case !edge:
-			return "", errBadAnswer
-		case own.Get("If-Range") != "": // there is a version of it under way, which it may not know of yet
-			return "", errShieldBehind
-		}
-		return tiers, cache.MissingError{For: toldFor(resp.Header)}
-	case http.StatusForbidden, http.StatusGone: // a link's signature or time, and not the track
-		return "", failure{reason: reasonStatus, status: resp.StatusCode}
+	if err := shieldRefusal(resp, edge, own); err != nil {
+		return tiers, err
 	}
 	// Only of a shield is it believed. What is meant for other caches is not for this one.
 	resp.Header["Cdn-Cache-Control"] = resp.Header[cache.PeerField]
@@ -238,6 +222,34 @@ func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers str
 	}
 	resp.Header.Del("Vary") // on what clients send, who are asked for nothing here
 	return tiers, nil
+}
+
+// shieldRefusal returns what a shield's answer says in place of having something, nil if it
+// says no such thing. edge is whether an edge's cache has answered.
+func shieldRefusal(resp *http.Response, edge bool, own http.Header) error {
+	switch resp.StatusCode {
+	case http.StatusLoopDetected:
+		if resp.Header.Get("Cdn-Loop") == loopEntry {
+			return errShieldSelf
+		}
+		return errShieldLoop
+	case http.StatusPreconditionFailed:
+		return errShieldBehind
+	case http.StatusForbidden, http.StatusGone: // a link's signature or time, and not the track
+		return failure{reason: reasonStatus, status: resp.StatusCode}
+	case http.StatusUnavailableForLegalReasons, http.StatusNotFound: // which other servers have pages for, too
+		switch {
+		case !edge:
+			return errBadAnswer
+		case resp.StatusCode == http.StatusUnavailableForLegalReasons:
+			return errTakenDown
+		case own.Get("If-Range") != "": // there is a version of it under way, which it may not know of yet
+			return errShieldBehind
+		}
+		return cache.MissingError{For: toldFor(resp.Header)}
+	default:
+		return nil
+	}
 }
 
 // toldFor returns how long a shield will remember that there is no such track.

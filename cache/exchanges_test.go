@@ -11,6 +11,12 @@ import (
 	"time"
 )
 
+// hang is an upstream that never answers.
+func hang(ctx context.Context, _ http.Header) (*http.Response, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
 // manyClients serves n clients, each of an object of its own, and sends what
 // becomes of them.
 func manyClients(ctx context.Context, c *Cache, n int, fetch Fetch, size int64, paused func(off int64) error) <-chan error {
@@ -92,10 +98,6 @@ func TestQueueForgetsWhoLeft(t *testing.T) {
 func TestCloseEndsTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(Limits{Memory: 1 << 20, Slice: 64 << 10})
-		hang := func(ctx context.Context, _ http.Header) (*http.Response, error) {
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
 		results := manyClients(t.Context(), c, 2*minExchanges, hang, 1, nil)
 		synctest.Wait()
 		c.Close()
@@ -112,10 +114,6 @@ func TestCloseEndsTheQueue(t *testing.T) {
 func TestQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTest(t, Limits{Memory: 1 << 20, Slice: 64 << 10})
-		hang := func(ctx context.Context, _ http.Header) (*http.Response, error) {
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
 		ctx, leave := context.WithCancel(t.Context())
 		results := manyClients(ctx, c, minExchanges+maxQueue+10, hang, 1, nil)
 		for range 10 {

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -71,7 +72,7 @@ func (m *mesh) askAll(t *testing.T, objects int, header http.Header) {
 			t.Errorf("object %d of node %d: %v", object, node, err)
 			return
 		}
-		if len(header) == 0 && string(read(t, resp)) != string(content(uint64(object), meshSlice+1000)) {
+		if len(header) == 0 && !bytes.Equal(read(t, resp), content(uint64(object), meshSlice+1000)) {
 			t.Errorf("object %d of node %d: wrong bytes", object, node)
 		}
 	}
@@ -115,10 +116,6 @@ func TestMeshDoesNotWaitForItself(t *testing.T) {
 func TestLanesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTest(t, Limits{Memory: 1 << 20, Slice: 64 << 10})
-		hang := func(ctx context.Context, _ http.Header) (*http.Response, error) {
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
 		ctx, leave := context.WithCancel(t.Context())
 		var refused atomic.Int64
 		var clients sync.WaitGroup
