@@ -119,11 +119,15 @@ type fleetLog struct {
 // stays a member, which the others miss; one that a reload has renamed, or that could not be
 // loaded, does not, unless the node has the name with other servers or credentials, too.
 func (l *fleetLog) Destruct() error {
-	stays := caddy.Exiting()
-	fleets.Range(func(_, value any) bool {
-		stays = stays || value.(*fleetLog).member.node == l.member.node // l is not in there any more
+	stays, last := caddy.Exiting(), true
+	fleets.Range(func(_, value any) bool { // l is not in there any more
+		stays = stays || value.(*fleetLog).member.node == l.member.node
+		last = false
 		return !stays
 	})
+	if last {
+		endedFollowings.forget()
+	}
 	if stays {
 		l.Close()
 	} else {

@@ -12,8 +12,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/voyo-music/caddy-voyo/cache"
 	"github.com/voyo-music/caddy-voyo/internal/fleet"
 	"github.com/voyo-music/caddy-voyo/internal/natstest"
+	"github.com/voyo-music/caddy-voyo/resolver"
 )
 
 // nowhere is where no server of NATS is.
@@ -137,5 +139,32 @@ func TestTakedownOutlivesHandler(t *testing.T) {
 	release(t, l)
 	if !l.state.takedowns.has(takenA) {
 		t.Error("it is forgotten")
+	}
+}
+
+// What the node has said to have purged and taken down does not come back with a state that
+// does not know it, also if NATS is away, and the one that does has ended.
+func TestFleetKeepsItsWord(t *testing.T) {
+	m := member{urls: nowhere, node: "a"}
+	holder := mustJoin(t, "holder", m)
+	defer release(t, holder)
+	word := mustJoin(t, "word", m)
+	word.state.takedowns.add(takenA)
+	word.state.following.Load().headway.finish(upTo(7))
+	late := []*lease{mustJoin(t, "beside it", m)}
+	release(t, word)
+	late = append(late, mustJoin(t, "after it", m))
+	key := resolver.Asset{ID: takenB, Kind: resolver.Art, Image: resolver.ParseImage("")}.Key()
+	for i, l := range late {
+		defer release(t, l)
+		l.state.setLimits(limits{art: cache.Limits{Entries: 10, Memory: 1000}})
+		if err := warmCover(t, l.state, key); err != nil {
+			t.Fatal(err)
+		}
+		for l.state.awaitFleet(t.Context()) != nil { // it waits for NATS
+		}
+		if _, kept := l.state.art.Peek(t.Context(), key); kept || !l.state.takedowns.has(takenA) {
+			t.Errorf("%d: kept: %t, %q taken down", i, kept, l.state.takedowns.list())
+		}
 	}
 }

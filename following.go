@@ -49,16 +49,6 @@ type following struct {
 	due      *time.Timer    // notes it again; nil if there is nothing to be noted
 }
 
-// checkpoint is how it is kept on disk.
-type checkpoint struct {
-	fleet.Position
-
-	Takedowns []resolver.ID `json:"takedowns,omitempty"`
-}
-
-// elsewhere is a position in no stream: who has it has to count everything as purged.
-var elsewhere = fleet.Position{Stream: "unknown"}
-
 // awaitFleet waits until the state is in step with its fleet. An error says that it can't
 // be said to be.
 func (s *state) awaitFleet(ctx context.Context) error {
@@ -156,18 +146,20 @@ func (f *following) ailments() []string {
 
 // begin has the log applied.
 func (f *following) begin() {
-	from := f.start()
+	furthest := furthestFollowed()
+	from := f.start(furthest)
 	f.mu.Lock()
 	f.position, f.kept = from, from
 	f.mu.Unlock()
 	f.headway.finish(from)
-	f.follower = f.log.Follow(from, f.apply)
+	f.follower = f.log.Follow(from, furthest.Position, f.apply)
 	close(f.begun)
 }
 
 // end waits for what is being applied, and notes how far that has got.
 func (f *following) end() {
 	f.follower.Close()
+	endedFollowings.add(f)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.due != nil {
@@ -177,8 +169,8 @@ func (f *following) end() {
 
 // start returns the position from which the state has to follow: the oldest of what its
 // memory and its disks are known to be at. What is taken down it learns from the latest of
-// them.
-func (f *following) start() fleet.Position {
+// them, and of what the process has got to with any state.
+func (f *following) start(furthest checkpoint) (from fleet.Position) {
 	var known []checkpoint
 	if p := f.state.position; p != nil {
 		known = append(known, checkpoint{*p, f.state.takedowns.list()})
@@ -190,36 +182,18 @@ func (f *following) start() fleet.Position {
 	if disks.streams != nil {
 		known = append(known, f.read(f.state.streams))
 	}
-	if len(known) == 0 {
-		return fleet.Position{} // nothing is kept
-	}
-	from, latest := known[0].Position, known[0]
-	for _, c := range known[1:] {
-		from = older(from, c.Position)
-		switch {
-		case c.Stream == latest.Stream && c.Seq > latest.Seq, latest.Position == fleet.Position{}:
-			latest = c
-		case c.Stream != latest.Stream: // nobody can tell which is the later one
-			latest.Takedowns = append(latest.Takedowns, c.Takedowns...)
+	for i, c := range known {
+		if i == 0 {
+			from = c.Position
 		}
+		from = older(from, c.Position)
+	}
+	latest := furthest
+	for _, c := range known {
+		latest = latest.or(c)
 	}
 	f.state.takedowns.replace(latest.Takedowns)
 	return from
-}
-
-// older returns a position up to which is applied whatever was applied up to both.
-func older(a, b fleet.Position) fleet.Position {
-	none := fleet.Position{}
-	switch {
-	case a == none, b == none:
-		return none
-	case a.Stream != b.Stream:
-		return elsewhere
-	case a.Seq < b.Seq:
-		return a
-	default:
-		return b
-	}
 }
 
 // read returns what is noted with what a cache has on disk. If that can't be read it

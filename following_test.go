@@ -42,7 +42,7 @@ func newFollowed(t *testing.T, dir string) *followed {
 	}
 	l.state.position = nil // as if there had been a fleet from the beginning on
 	f := &followed{&following{state: l.state, log: &fleetLog{member: member{node: "a"}}}, l, dir}
-	f.position = f.start()
+	f.position = f.start(checkpoint{})
 	f.kept = f.position
 	return f
 }

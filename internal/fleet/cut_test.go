@@ -159,3 +159,50 @@ func TestGateAtOpen(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What a node has applied, and said so, does not come back with a follower that is older,
+// also if NATS is away.
+func TestGateOfOlder(t *testing.T) {
+	c := natstest.Start(t, 1)
+	link := c.Link()
+	n := join(t, Config{URLs: link.URLs(), Node: "n"})
+	told := n.follow(t, Position{}, nil)
+	n.awaitCurrent(t)
+	n.append(t, purge("one"), Draft{Kind: Takedown, ID: "x"}, purge("three"))
+	told.awaitWords(t, "one +x three")
+	first := told.told[0].Position
+	link.Cut()
+	n.awaitAway(t)
+	hold := make(chan struct{})
+	var late []*story
+	from := []Position{first, {}, {Stream: "another", Seq: 9}}
+	for _, at := range from {
+		late = append(late, n.followOn(t, at, told.Position(), func(Entry) error {
+			<-hold
+			return nil
+		}))
+	}
+	if err := late[0].Await(t.Context()); !errors.Is(err, ErrBehind) {
+		t.Errorf("got %v", err)
+	}
+	close(hold)
+	for i, f := range late {
+		if err := f.Await(t.Context()); err != nil || f.words() != "reset" || f.Position() != from[i] {
+			t.Errorf("behind %v: %v, told %q, at %v", from[i], err, f.words(), f.Position())
+		}
+		f.Close()
+	}
+	if waits(t, n.followOn(t, told.Position(), told.Position(), nil).Follower) {
+		t.Error("one that knows it all has to wait")
+	}
+	again := n.followOn(t, first, told.Position(), nil)
+	if !waits(t, again.Follower) {
+		t.Error("one that is behind does not wait for NATS")
+	}
+	link.Heal()
+	if err := again.Await(t.Context()); err != nil {
+		t.Error(err)
+	}
+	again.awaitWords(t, "+x three")
+	n.awaitCurrent(t)
+}

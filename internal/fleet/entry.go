@@ -33,6 +33,9 @@ const (
 	// anew, from its beginning; purges that the reset has made needless are not.
 	// Its position is that of the stream's beginning.
 	//
+	// If NATS is away it can also say that what this node has said to have applied is not
+	// known to this follower. Its position is the follower's own then: see Follow.
+	//
 	// If the stream is another one than that of the position before, then takedowns
 	// that were known need not be in it. It is safe to keep them: what was taken down
 	// does not come back because somebody has deleted a stream.
@@ -52,6 +55,12 @@ type Position struct {
 
 	// Seq is the sequence number of the entry in the stream, from 1 on.
 	Seq uint64 `json:"seq"`
+}
+
+// isBehind returns whether something may not be applied up to a position that is so up to
+// another one.
+func (p Position) isBehind(other Position) bool {
+	return other != Position{} && (p.Stream != other.Stream || p.Seq < other.Seq)
 }
 
 // Entry is one of the log, as it is told to followers.
