@@ -63,7 +63,14 @@ func TestFleetOfASharedState(t *testing.T) {
 	for _, m := range []member{{}, {urls: nowhere, node: "a"}} {
 		l := acquireState(key, limits{})
 		t.Cleanup(func() { release(t, l) })
-		a.handlers = append(a.handlers, &Handler{member: m, lease: l})
+		if err := a.add(&Handler{member: m, lease: l, state: l.state}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, h := range a.handlers {
+		if !h.unjoined() {
+			t.Errorf("handler %d does not wait until it is joined", i)
+		}
 	}
 	if err := a.Start(); err != nil {
 		t.Fatal(err)
@@ -89,7 +96,7 @@ func TestFleetIsNotJoined(t *testing.T) {
 				t.Fatal(err)
 			}
 			h := newTestHandler(t, found(nil))
-			h.app, h.opened, h.member = a, a.opened, member{node: "a"}
+			h.app, a.members[h.state] = a, member{node: "a"} // of another handler
 			answered := make(chan int, 1)
 			go func() { answered <- serve(t, h, http.MethodGet, "/exists/"+string(takenA), nil).Code }()
 			tt.open(a)
