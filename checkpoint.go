@@ -38,9 +38,9 @@ func older(a, b fleet.Position) fleet.Position {
 	switch {
 	case a == none, b == none:
 		return none
-	case a.Stream != b.Stream:
+	case a.Stream != b.Stream, a.Seq == b.Seq && a.Time != b.Time && a.Time != 0 && b.Time != 0:
 		return elsewhere
-	case a.Seq < b.Seq:
+	case a.Seq < b.Seq, a.Seq == b.Seq && b.Time == 0:
 		return a
 	default:
 		return b

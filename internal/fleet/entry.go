@@ -55,6 +55,11 @@ type Position struct {
 
 	// Seq is the sequence number of the entry in the stream, from 1 on.
 	Seq uint64 `json:"seq"`
+
+	// Time is when the servers of NATS got the entry, in nanoseconds of Unix time. It tells
+	// it from another one of the same number: a stream that is restored from a backup goes
+	// on from where that ends. 0: it is not known.
+	Time int64 `json:"time,omitempty"`
 }
 
 // isBehind returns whether something may not be applied up to a position that is so up to

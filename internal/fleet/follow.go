@@ -45,7 +45,7 @@ func (f *Follower) follow(s *session) error {
 	f.stumbled = time.Time{}
 	f.change(func() {
 		f.reading, f.target, f.why = s, last, ""
-		if f.at != (Position{s.id, last}) {
+		if f.at.Stream != s.id || f.at.Seq != last {
 			f.current = nil
 		}
 	})
@@ -84,11 +84,18 @@ func (f *Follower) enter(ctx context.Context, s *session, last uint64) error {
 	case f.at.Seq > last:
 		return f.suspect(s, last)
 	}
+	other, err := f.isOther(ctx)
+	if err != nil {
+		return err
+	}
+	if other {
+		return f.reset(s, last)
+	}
 	if f.at.Seq == last {
 		f.suspected = time.Time{}
 		return nil
 	}
-	_, err := f.log.message(ctx, streamName, query{Seq: f.at.Seq + 1, Next: everySubject})
+	_, err = f.log.message(ctx, streamName, query{Seq: f.at.Seq + 1, Next: everySubject})
 	switch {
 	case err == nil:
 		f.suspected = time.Time{}
@@ -98,7 +105,20 @@ func (f *Follower) enter(ctx context.Context, s *session, last uint64) error {
 	case last > f.covered:
 		return f.suspect(s, last)
 	}
-	return f.pass(Position{s.id, last})
+	return f.pass(Position{Stream: s.id, Seq: last})
+}
+
+// isOther returns whether the log has another entry where the follower has applied one. If it
+// has none there any more nobody can tell.
+func (f *Follower) isOther(ctx context.Context) (bool, error) {
+	if f.at.Time == 0 {
+		return false, nil
+	}
+	m, err := f.log.message(ctx, streamName, query{Seq: f.at.Seq})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	return err == nil && m.Time.UnixNano() != f.at.Time, err
 }
 
 // suspect resets the follower if it has looked for long enough as if the end of the log were
@@ -137,7 +157,7 @@ func (f *Follower) take(ctx context.Context, s *session, m jetstream.Msg, meta *
 	if seq > f.at.Seq+1 && seq-1 > f.covered {
 		return f.gap(ctx, s, seq)
 	}
-	at := Position{s.id, seq}
+	at := Position{s.id, seq, meta.Timestamp.UnixNano()}
 	e, known := parse(m, at, meta.Timestamp)
 	if to := m.Headers().Get(replyHeader); known && to != "" && time.Until(meta.Timestamp) > s.skew-answerFor {
 		f.log.owe(owed{seq: seq, to: to, more: m.Headers().Get(moreHeader) != ""})

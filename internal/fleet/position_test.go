@@ -170,9 +170,39 @@ func TestRemoved(t *testing.T) {
 	n.awaitCurrent(t)
 
 	// a position that the log does not have: it was restored from an old copy
-	restored := n.follow(t, Position{from.Stream, 99}, nil)
+	restored := n.follow(t, Position{Stream: from.Stream, Seq: 99}, nil)
 	restored.awaitWords(t, "reset skip")
 	n.awaitCurrent(t)
+}
+
+// A node that was away while the stream was restored from a backup, and has grown since, finds
+// another entry where it was. What it has not seen counts as purged.
+func TestRestored(t *testing.T) {
+	c, w, _ := writer(t)
+	w.append(t, purge("one"), Draft{Kind: Takedown, ID: "a"})
+	backup := c.Backup(0)
+	n := join(t, Config{URLs: c.URLs(), Node: "n"})
+	told := n.follow(t, Position{}, nil)
+	told.awaitWords(t, "one +a")
+	n.awaitCurrent(t)
+	before := told.Position()
+	w.append(t, purge("three"), purge("four"))
+	told.awaitWords(t, "one +a three four")
+	from := told.Position()
+	n.Close()
+	c.Restore(0, backup)
+	w.awaitAway(t)
+	w.awaitCurrent(t)
+	w.append(t, Draft{Kind: Takedown, ID: "b"}, purge("four'"), purge("five"))
+
+	n = join(t, Config{URLs: c.URLs(), Node: "n"})
+	grown := n.follow(t, from, nil)
+	grown.awaitWords(t, "reset +a +b skip")
+	n.awaitCurrent(t)
+	for _, at := range []Position{before, {Stream: before.Stream, Seq: before.Seq}} { // an old version has noted no time
+		same := n.follow(t, at, nil)
+		same.awaitWords(t, "+b four' five")
+	}
 }
 
 // As long as it is not certain that something is missing there is no reset.
@@ -180,7 +210,7 @@ func TestUncertain(t *testing.T) {
 	c, w, told := writer(t)
 	w.append(t, purge("one"))
 	n := join(t, Config{URLs: c.URLs(), Node: "n"})
-	ahead := n.follow(t, Position{told.Position().Stream, 2}, nil)
+	ahead := n.follow(t, Position{Stream: told.Position().Stream, Seq: 2}, nil)
 	n.awaitStatus(t, "to be uncertain", func(s Status) bool { return s.Reason == words(errUncertain) })
 	w.append(t, purge("two"), purge("three")) // it was there before
 	ahead.awaitWords(t, "three")

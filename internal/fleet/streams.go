@@ -105,7 +105,7 @@ func unfit(c jetstream.StreamConfig) bool {
 
 // query is which message of a stream is wanted.
 type query struct {
-	Seq  uint64 `json:"seq,omitempty"`          // it, or a later one
+	Seq  uint64 `json:"seq,omitempty"`          // it, or the first one behind it if there is Next
 	Next string `json:"next_by_subj,omitempty"` // the first one from Seq on with this subject
 	Last string `json:"last_by_subj,omitempty"` // the last one with this subject
 }
