@@ -188,7 +188,7 @@ func fleetEvents(m member) fleet.Events {
 		Changed: func(s fleet.Status) {
 			switch {
 			case s.Reason != "":
-				log().Warn("fleet", zap.Bool("connected", s.Connected), zap.Bool("current", s.Current), zap.String("reason", s.Reason))
+				log().Warn("fleet", zap.Bool("connected", s.Connected), zap.Bool("current", s.Current), zap.String("reason", s.Why()))
 			case s.Current:
 				log().Info("in step with the fleet", zap.Uint64("seq", s.Applied))
 			}

@@ -107,7 +107,7 @@ func (l *Log) connectedTo(nc *nats.Conn) {
 	l.mu.Lock()
 	l.nc = nc
 	l.connection, l.cut = ctx, cancel
-	l.why, l.denied = "", ""
+	l.why, l.denied = reason{}, reason{}
 	l.refresh()
 	l.mu.Unlock()
 	l.announce()
@@ -120,7 +120,7 @@ func (l *Log) disconnected(err error) {
 		l.cut()
 	}
 	l.connection, l.session = nil, nil
-	l.why = words(err)
+	l.why = reasonOf(err)
 	l.refresh()
 	l.mu.Unlock()
 	l.announce()
@@ -129,7 +129,7 @@ func (l *Log) disconnected(err error) {
 // trouble takes note of why there is no connection, or why the log can't be used.
 func (l *Log) trouble(err error) {
 	l.mu.Lock()
-	l.why = words(err)
+	l.why = reasonOf(err)
 	if errors.Is(err, nats.ErrPermissionViolation) {
 		l.denied = l.why
 	} else if errors.Is(err, context.DeadlineExceeded) { // the answer to what is denied

@@ -48,8 +48,8 @@ const MaxStatus = 256 << 10
 // by goroutines that wait for them, and must not call methods of the Log but Status.
 // Each may be nil.
 type Events struct {
-	// Changed is called when a member of the Status other than Applied, Last and Lag
-	// has changed.
+	// Changed is called when a member of the Status other than Detail, Applied, Last and
+	// Lag has changed.
 	Changed func(Status)
 
 	// Failed is called each time that an entry could not be applied. Its error may be
@@ -72,14 +72,19 @@ type Status struct {
 	Current bool
 
 	// Reason says in words why it is not Current, or that another node has the same
-	// name. It has no URLs, names of users or files, and is empty if all is well.
-	Reason string
+	// name. It is one of a fixed set, and empty if all is well. Detail is what more is
+	// known, for operators: the subject that is not permitted, or what JetStream says, which
+	// may have paths of its servers. Neither has URLs, users or files of this node.
+	Reason, Detail string
 
 	// Applied is the sequence number up to which all followers have applied the log, 0
 	// without one. Last is the last one that is known to be in the log, and Lag how many
 	// are between them.
 	Applied, Last, Lag uint64
 }
+
+// Why returns all that is known of why something is not as it should be, for operators.
+func (s Status) Why() string { return reason{s.Reason, s.Detail}.String() }
 
 // Log is a node's connection to its fleet. Its methods can be called by any number of
 // goroutines.
@@ -104,8 +109,9 @@ type Log struct {
 	connection context.Context    // of the present connection; nil if there is none
 	cut        context.CancelFunc // ends it
 	session    *session           // nil if the log can't be read
-	why        string             // there is no session, in words
-	denied     string             // what NATS did not permit over this connection, in words
+	why        reason             // there is no session
+	denied     reason             // what NATS did not permit over this connection
+	unfit      bool               // the stream is set up to lose entries
 	namesake   time.Time          // when another node of this name was last seen
 	revision   uint64             // of this node's registration; of the goroutine that registers
 	followers  map[*Follower]struct{}
@@ -132,7 +138,7 @@ func Open(c Config) (*Log, error) {
 		serving:   make(chan struct{}, 1),
 		tokens:    make(chan struct{}, maxAppends),
 		changed:   make(chan struct{}),
-		why:       "there is no connection to NATS yet",
+		why:       reason{text: "there is no connection to NATS yet"},
 		followers: make(map[*Follower]struct{}),
 		calls:     make(map[string]*call),
 	}
@@ -185,15 +191,16 @@ func (l *Log) Status() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := Status{Connected: l.connection != nil, Current: l.session != nil}
+	var why reason
 	if l.session != nil {
 		s.Last = l.session.last
 	} else {
-		s.Reason = l.why
+		why = l.why
 	}
 	for f := range l.followers {
 		if !f.isCurrent() {
 			s.Current = false
-			s.Reason = cmp.Or(s.Reason, f.why)
+			why = cmp.Or(why, f.why)
 		}
 	}
 	s.Applied = l.applied()
@@ -201,10 +208,11 @@ func (l *Log) Status() Status {
 	s.Lag = s.Last - s.Applied
 	switch {
 	case !s.Current:
-		s.Reason = cmp.Or(s.Reason, "the log is being caught up with")
+		why = cmp.Or(why, reason{text: "the log is being caught up with"})
 	case !l.namesake.IsZero():
-		s.Reason = "another node has the same name"
+		why = reason{text: "another node has the same name"}
 	}
+	s.Reason, s.Detail = why.text, why.detail
 	return s
 }
 

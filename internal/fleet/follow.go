@@ -44,7 +44,7 @@ func (f *Follower) follow(s *session) error {
 	f.log.heard(s, last)
 	f.stumbled = time.Time{}
 	f.change(func() {
-		f.reading, f.target, f.why = s, last, ""
+		f.reading, f.target, f.why = s, last, reason{}
 		if f.at.Stream != s.id || f.at.Seq != last {
 			f.current = nil
 		}

@@ -42,7 +42,7 @@ type Follower struct {
 	failing bool     // what is to be applied next has failed
 	dated   bool     // what the node has said to have applied is not in effect
 	closed  bool
-	why     string // it does not get on, in words
+	why     reason // it does not get on
 
 	// These are of its goroutine alone.
 	suspected time.Time // when it first seemed that entries are missing
@@ -206,7 +206,7 @@ func (f *Follower) stumble(err error) {
 		f.stumbled = time.Now()
 	}
 	f.change(func() {
-		f.tried, f.why = f.log.session, words(err)
+		f.tried, f.why = f.log.session, reasonOf(err)
 		if time.Since(f.stumbled) >= lapseAfter || f.current != f.reading {
 			f.reading, f.current = nil, nil
 		}
@@ -230,7 +230,7 @@ func (f *Follower) move(to Position) {
 	arrived := f.reading != nil && f.current != f.reading && to.Stream == f.reading.id && to.Seq >= max(f.target, f.covered)
 	l.mu.Unlock()
 	if arrived {
-		f.change(func() { f.current, f.reached, f.dated, f.why = f.reading, true, false, "" })
+		f.change(func() { f.current, f.reached, f.dated, f.why = f.reading, true, false, reason{} })
 	}
 	l.settle()
 }
@@ -252,7 +252,7 @@ func (f *Follower) do(e Entry) error {
 			f.done(e.Position)
 			return nil
 		}
-		f.change(func() { f.failing, f.why = true, "what the fleet has decided can't be applied" })
+		f.change(func() { f.failing, f.why = true, reason{text: "what the fleet has decided can't be applied"} })
 		if !pause(f.ctx, wait) {
 			return f.ctx.Err()
 		}
@@ -266,7 +266,7 @@ func (f *Follower) done(at Position) {
 	well := !f.failing
 	f.log.mu.Unlock()
 	if !well {
-		f.change(func() { f.failing, f.why = false, "" })
+		f.change(func() { f.failing, f.why = false, reason{} })
 	}
 }
 

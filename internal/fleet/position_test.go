@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -211,7 +213,7 @@ func TestUncertain(t *testing.T) {
 	w.append(t, purge("one"))
 	n := join(t, Config{URLs: c.URLs(), Node: "n"})
 	ahead := n.follow(t, Position{Stream: told.Position().Stream, Seq: 2}, nil)
-	n.awaitStatus(t, "to be uncertain", func(s Status) bool { return s.Reason == words(errUncertain) })
+	n.awaitStatus(t, "to be uncertain", func(s Status) bool { return s.Reason == reasonOf(errUncertain).text })
 	w.append(t, purge("two"), purge("three")) // it was there before
 	ahead.awaitWords(t, "three")
 	n.awaitCurrent(t)
@@ -230,17 +232,63 @@ func TestOperatorsStream(t *testing.T) {
 	}
 	n := join(t, Config{URLs: c.URLs(), Node: "n"})
 	told := n.follow(t, Position{}, nil)
-	n.awaitStatus(t, "to refuse a stream that forgets", func(s Status) bool { return s.Reason == words(errUnfit) })
-	config.MaxAge = 0
-	if _, err := js.UpdateStream(t.Context(), config); err != nil {
-		t.Fatal(err)
+	n.awaitStatus(t, "to refuse a stream that forgets", func(s Status) bool { return s.Reason == reasonOf(errUnfit).text })
+	set := func(change func()) {
+		t.Helper()
+		change()
+		if _, err := js.UpdateStream(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
 	}
+	set(func() { config.MaxAge = 0 })
 	n.awaitCurrent(t)
 	n.append(t, purge("one"))
+	set(func() { config.MaxBytes = 1 << 20 }) // later, too
+	n.awaitStatus(t, "to refuse a stream that rolls", func(s Status) bool { return s.Reason == reasonOf(errUnfit).text })
+	if _, err := n.Append(t.Context(), purge("lost")); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "max_bytes") {
+		t.Errorf("got %v", err)
+	}
+	set(func() { config.Discard = jetstream.DiscardNew })
+	n.awaitCurrent(t)
 	for _, subject := range []string{"voyo.fleet.other", purgeSubject, takedownSubject + "x"} { // by hand
 		if _, err := js.Publish(t.Context(), subject, []byte("hand")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	told.awaitWords(t, "one skip hand +x")
+}
+
+// What a stream must be like so that nothing is lost.
+func TestUnfit(t *testing.T) {
+	for name, c := range map[string]struct {
+		config jetstream.StreamConfig
+		want   bool
+	}{
+		"the default":              {jetstream.StreamConfig{MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: 9}, false},
+		"an age":                   {jetstream.StreamConfig{MaxAge: time.Hour}, true},
+		"a work queue":             {jetstream.StreamConfig{Retention: jetstream.WorkQueuePolicy}, true},
+		"bytes":                    {jetstream.StreamConfig{MaxBytes: 1 << 30}, true},
+		"entries":                  {jetstream.StreamConfig{MaxMsgs: 1 << 20}, true},
+		"bytes and no room at all": {jetstream.StreamConfig{MaxBytes: 1 << 30, Discard: jetstream.DiscardNew}, false},
+	} {
+		if got := unfit(c.config); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+// Everyone may read what is said of an error, whatever a server says of it, but an operator
+// is told that, too.
+func TestReasons(t *testing.T) {
+	for _, code := range []jetstream.ErrorCode{10049, 10077} {
+		const said = "mkdir /srv/nats: permission denied"
+		got := reasonOf(fmt.Errorf("creating: %w", &jetstream.APIError{Code: 500, ErrorCode: code, Description: said}))
+		if got.text == "" || strings.Contains(got.text, "srv") || !strings.Contains(got.String(), said) {
+			t.Errorf("%d: %q", code, got)
+		}
+	}
+	got := Status{Reason: "a reason", Detail: "more"}
+	if got.Why() != "a reason: more" || (Status{Reason: "a reason"}).Why() != "a reason" {
+		t.Errorf("got %q", got.Why())
+	}
 }

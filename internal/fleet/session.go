@@ -101,7 +101,7 @@ func (l *Log) attend(connection context.Context) error {
 	}
 	l.mu.Lock()
 	if connection.Err() == nil {
-		l.session, l.why = s, ""
+		l.session, l.why = s, reason{}
 	}
 	l.refresh()
 	l.mu.Unlock()
@@ -113,7 +113,7 @@ func (l *Log) attend(connection context.Context) error {
 	l.mu.Lock()
 	if l.session == s {
 		l.session = nil
-		l.why = words(err)
+		l.why = reasonOf(err)
 	}
 	l.refresh()
 	l.mu.Unlock()
@@ -141,8 +141,8 @@ func (l *Log) join(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if unfit(info.Config) {
-		return nil, errUnfit
+	if err := l.inspect(info); err != nil {
+		return nil, err
 	}
 	nodes, err := js.Stream(ctx, bucketStream)
 	if err != nil {
@@ -168,6 +168,11 @@ func (l *Log) keep(s *session) error {
 		if err == nil && identity(info) != s.id || errors.Is(err, jetstream.ErrStreamNotFound) {
 			return errReplaced
 		}
+		if err == nil {
+			if err := l.inspect(info); err != nil {
+				return err
+			}
+		}
 		if err == nil && time.Since(renewed) >= renewEvery {
 			if err = l.register(s.ctx, s.js); err == nil {
 				renewed = time.Now()
@@ -181,6 +186,17 @@ func (l *Log) keep(s *session) error {
 			return errors.Join(errLapsed, err)
 		}
 	}
+}
+
+// inspect returns errUnfit if the stream is none to rely on. As long as that is so nothing is
+// appended.
+func (l *Log) inspect(info *jetstream.StreamInfo) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unfit = unfit(info.Config); l.unfit {
+		return errUnfit
+	}
+	return nil
 }
 
 // heard takes note of a sequence number that is in the log.
