@@ -119,18 +119,22 @@ type fleetLog struct {
 // stays a member, which the others miss; one that a reload has renamed, or that could not be
 // loaded, does not, unless the node has the name with other servers or credentials, too.
 func (l *fleetLog) Destruct() error {
-	stays, last := caddy.Exiting(), true
+	stays := caddy.Exiting()
+	var next *fleetLog
 	fleets.Range(func(_, value any) bool { // l is not in there any more
-		stays = stays || value.(*fleetLog).member.node == l.member.node
-		last = false
+		next = value.(*fleetLog)
+		stays = stays || next.member.node == l.member.node
 		return !stays
 	})
-	if last {
+	if next == nil {
 		endedFollowings.forget()
 	}
-	if stays {
+	switch {
+	case stays:
 		l.Close()
-	} else {
+	case next != nil:
+		l.LeaveTo(next.Log)
+	default:
 		l.Leave()
 	}
 	return nil

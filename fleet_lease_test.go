@@ -53,6 +53,32 @@ func TestFleetKeepsItsName(t *testing.T) {
 	}
 }
 
+// A reload that changes the node's name leaves it registered under the one that it had, as
+// long as it can't be registered under the other.
+func TestFleetIsRenamed(t *testing.T) {
+	url := natstest.Start(t, 1).URLs()[0]
+	before := mustJoin(t, "a", member{urls: url, node: "a"})
+	if err := before.state.awaitFleet(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	after := mustJoin(t, "a", member{urls: nowhere, node: "b"})
+	defer release(t, after)
+	release(t, before)
+	other, err := fleet.Open(fleet.Config{URLs: []string{url}, Node: "other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	f := other.Follow(fleet.Position{}, fleet.Position{}, func(context.Context, fleet.Entry) error { return nil })
+	if err := f.Await(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := other.Append(t.Context(), fleet.Draft{Kind: fleet.Purge})
+	if err != nil || !slices.Equal(got.Pending, []string{"a"}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // Handlers that share a state are in the fleet if one of them is, whichever comes first.
 func TestFleetOfASharedState(t *testing.T) {
 	a := new(App)

@@ -102,6 +102,8 @@ type Log struct {
 	serving  chan struct{}  // has one in it while a status is answered
 	tokens   chan struct{}  // one for each Append that may be in progress
 
+	registered chan struct{} // closed once this node is
+
 	mu         sync.Mutex
 	changed    chan struct{} // closed and made anew when what Await waits for has changed
 	closed     bool
@@ -114,6 +116,7 @@ type Log struct {
 	unfit      bool               // the stream is set up to lose entries
 	namesake   time.Time          // when another node of this name was last seen
 	revision   uint64             // of this node's registration; of the goroutine that registers
+	formers    []former           // which are still registered, as far as is known
 	followers  map[*Follower]struct{}
 	owed       []owed           // answers to those who append, by sequence number
 	calls      map[string]*call // which wait for answers, by their ID
@@ -131,16 +134,17 @@ func Open(c Config) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{
-		config:    c,
-		instance:  rand.Text(),
-		opened:    time.Now(),
-		finished:  make(chan struct{}),
-		serving:   make(chan struct{}, 1),
-		tokens:    make(chan struct{}, maxAppends),
-		changed:   make(chan struct{}),
-		why:       reason{text: "there is no connection to NATS yet"},
-		followers: make(map[*Follower]struct{}),
-		calls:     make(map[string]*call),
+		config:     c,
+		instance:   rand.Text(),
+		opened:     time.Now(),
+		finished:   make(chan struct{}),
+		serving:    make(chan struct{}, 1),
+		tokens:     make(chan struct{}, maxAppends),
+		registered: make(chan struct{}),
+		changed:    make(chan struct{}),
+		why:        reason{text: "there is no connection to NATS yet"},
+		followers:  make(map[*Follower]struct{}),
+		calls:      make(map[string]*call),
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.dialing, l.hangUp = context.WithCancel(context.Background())
@@ -172,8 +176,8 @@ func (l *Log) end(leave bool) {
 		l.hangUp() // it tries to connect, which nobody waits for any more
 	}
 	l.work.Wait()
-	if leave {
-		l.unregister()
+	if leave && l.revision != 0 {
+		_ = l.unregister(context.Background(), l.config.Node, l.revision) // who can't leave is missed
 	}
 	l.mu.Lock()
 	nc = l.nc // it may have come late

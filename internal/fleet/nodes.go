@@ -90,7 +90,7 @@ func (l *Log) describe(ctx context.Context, answers map[string][][]answer) ([]No
 	found := make(chan []Node, len(answers))
 	for name, instances := range answers {
 		lookups.Go(func() error {
-			m, err := l.registered(ctx, name)
+			m, err := l.lookUp(ctx, name)
 			if err != nil {
 				return fmt.Errorf("%w: %s", ErrUnknownNodes, reasonOf(err))
 			}
