@@ -93,21 +93,21 @@ type Log struct {
 	instance string // of this process, random
 	opened   time.Time
 
-	ctx      context.Context // until it is closed
-	cancel   context.CancelFunc
-	dialing  context.Context // until nothing may be connected any more
-	hangUp   context.CancelFunc
-	finished chan struct{}  // closed with the connection
-	work     sync.WaitGroup // of the log and its followers
-	serving  chan struct{}  // has one in it while a status is answered
-	tokens   chan struct{}  // one for each Append that may be in progress
+	ctx     context.Context // until it is closed
+	cancel  context.CancelFunc
+	dialing context.Context // until nothing may be connected any more
+	hangUp  context.CancelFunc
+	work    sync.WaitGroup // of the log and its followers
+	serving chan struct{}  // has one in it while a status is answered
+	tokens  chan struct{}  // one for each Append that may be in progress
 
 	registered chan struct{} // closed once this node is
 
 	mu         sync.Mutex
 	changed    chan struct{} // closed and made anew when what Await waits for has changed
 	closed     bool
-	nc         *nats.Conn         // nil at first
+	nc         *nats.Conn         // nil until there is one
+	finished   chan struct{}      // closed when it is closed for good
 	connection context.Context    // of the present connection; nil if there is none
 	cut        context.CancelFunc // ends it
 	session    *session           // nil if the log can't be read
@@ -137,7 +137,6 @@ func Open(c Config) (*Log, error) {
 		config:     c,
 		instance:   rand.Text(),
 		opened:     time.Now(),
-		finished:   make(chan struct{}),
 		serving:    make(chan struct{}, 1),
 		tokens:     make(chan struct{}, maxAppends),
 		registered: make(chan struct{}),
@@ -180,11 +179,11 @@ func (l *Log) end(leave bool) {
 		_ = l.unregister(context.Background(), l.config.Node, l.revision) // who can't leave is missed
 	}
 	l.mu.Lock()
-	nc = l.nc // it may have come late
+	nc, finished := l.nc, l.finished // they may have come late
 	l.mu.Unlock()
 	if nc != nil {
 		nc.Close()
-		<-l.finished
+		<-finished
 	}
 	l.hangUp()
 	l.serving <- struct{}{} // nobody answers any more

@@ -42,8 +42,8 @@ func (f *Follower) follow(s *session) error {
 	}
 	last := info.State.LastSeq
 	f.log.heard(s, last)
-	f.stumbled = time.Time{}
 	f.change(func() {
+		f.stumbled = time.Time{}
 		f.reading, f.target, f.why = s, last, reason{}
 		if f.at.Stream != s.id || f.at.Seq != last {
 			f.current = nil

@@ -44,9 +44,8 @@ type Follower struct {
 	closed  bool
 	why     reason // it does not get on
 
-	// These are of its goroutine alone.
-	suspected time.Time // when it first seemed that entries are missing
-	stumbled  time.Time // since when the log can't be followed
+	stumbled  time.Time // since when the log can't be followed in its session
+	suspected time.Time // when it first seemed that entries are missing; of its goroutine alone
 }
 
 // Follow has the entries behind a position applied, one after another, in order, by a
@@ -202,10 +201,10 @@ func (f *Follower) forget() {
 // reason not to be current any more: a server that has told what is in the log may have
 // been restarted.
 func (f *Follower) stumble(err error) {
-	if f.stumbled.IsZero() {
-		f.stumbled = time.Now()
-	}
 	f.change(func() {
+		if f.stumbled.IsZero() || f.tried != f.log.session {
+			f.stumbled = time.Now()
+		}
 		f.tried, f.why = f.log.session, reasonOf(err)
 		if time.Since(f.stumbled) >= lapseAfter || f.current != f.reading {
 			f.reading, f.current = nil, nil

@@ -43,6 +43,8 @@ func (f *Follower) gate(now time.Time) passage {
 		return open
 	case f.dated, s != nil && (f.reading == s || f.tried != s):
 		return shut
+	case s != nil && f.differs(s) && now.Before(f.stumbled.Add(lapseAfter)): // it may be read in a moment
+		return shut
 	case now.Before(f.log.opened.Add(openPatience)) && !f.reached: // NATS may be there in a moment
 		return shut
 	case s != nil && now.Before(f.started.Add(openPatience)) && !f.reached: // it is there, and the follower is new
@@ -52,13 +54,19 @@ func (f *Follower) gate(now time.Time) passage {
 	}
 }
 
+// differs returns whether the log is known to end elsewhere than where the follower is.
+// Log.mu is held.
+func (f *Follower) differs(s *session) bool {
+	return f.at.Seq != s.last || f.at.Stream != s.id && f.at != Position{}
+}
+
 // Await is the gate in front of what is kept: it returns nil when that may be served.
 //
 // That is at once, at the cost of an atomic load, while the follower is current: it has
 // applied what was in the log when this node last connected. While it catches up Await
 // blocks, for 5 seconds at most (gatePatience), and then returns ErrBehind; if what it has to
 // apply fails it returns ErrFailing at once. While NATS is away, which includes that
-// it has no quorum, Await returns nil at once, so that the node goes on serving, except
+// it has no quorum, and that for lapseAfter it does not tell what is in the log, Await returns nil at once, so that the node goes on serving, except
 // during the 5 seconds after Open (openPatience), when it waits for the first catch-up, and
 // as long as it is behind what the node has said to have applied: see Follow. It returns the
 // context's error if that is done first, and nil when the follower is closed.

@@ -45,12 +45,25 @@ type session struct {
 	last uint64 // sequence number known to be in the log; under Log.mu
 }
 
-// run connects, and has sessions until the log is closed.
+// run connects, and has sessions, until the log is closed. A connection that nats.go closes
+// for good, as it does after errors that it does not know, is followed by another one.
 func (l *Log) run() {
-	nc := l.connect()
-	if nc == nil {
-		return
+	for nc := l.connect(); nc != nil; nc = l.connect() {
+		l.stay(nc)
+		l.mu.Lock()
+		l.nc = nil
+		if l.ctx.Err() != nil {
+			l.nc = nc // to be closed
+		}
+		l.mu.Unlock()
+		if !pause(l.ctx, pauseMax) {
+			return
+		}
 	}
+}
+
+// stay has sessions over a connection until that is closed for good, or the log is.
+func (l *Log) stay(nc *nats.Conn) {
 	if err := l.listen(nc); err != nil { // only a closed connection has one
 		l.trouble(err)
 		return
@@ -68,7 +81,7 @@ func (l *Log) run() {
 }
 
 // awaitConnection returns the context of the connection once there is one, false when
-// the log is closed.
+// it is closed for good, or the log is.
 func (l *Log) awaitConnection(nc *nats.Conn) (context.Context, bool) {
 	for {
 		l.mu.Lock()
@@ -84,6 +97,9 @@ func (l *Log) awaitConnection(nc *nats.Conn) (context.Context, bool) {
 		select {
 		case <-changed:
 		case <-l.ctx.Done():
+		case <-l.finished:
+			again.Stop()
+			return nil, false
 		case <-again.C: // nats.go does not tell of each error
 			if err := nc.LastError(); err != nil {
 				l.trouble(err)
