@@ -278,7 +278,7 @@ func (f *following) advance(ctx context.Context, e fleet.Entry, failed error) er
 		f.behind = now
 		go f.state.again(f)
 	}
-	urgent := e.Kind == fleet.Reset || e.Kind != fleet.Purge && now.Sub(e.Time) < recently
+	urgent := e.Kind == fleet.Reset || e.Kind != fleet.Purge && !e.More && now.Sub(e.Time) < recently
 	if err := errors.Join(failed, f.save(ctx, urgent)); err != nil {
 		return fmt.Errorf("%w: %w", fleet.ErrNotKept, err)
 	}

@@ -121,6 +121,25 @@ func TestFollowingOutlivesTheProcess(t *testing.T) {
 	f.stop(t)
 }
 
+// What was taken down together is written once, when all of it is in effect.
+func TestFollowingWritesOnce(t *testing.T) {
+	f := newFollowed(t, t.TempDir())
+	defer f.stop(t)
+	for seq := uint64(1); seq <= 3; seq++ {
+		e := entry(fleet.Takedown, seq, takenA)
+		e.More = seq == 2
+		f.saved = time.Now().Add(time.Hour) // however slow the machine is
+		f.mustApply(t, e)
+		want := upTo(seq)
+		if e.More {
+			want = upTo(1)
+		}
+		if got := f.read(f.state.art); got.Position != want {
+			t.Errorf("%d: written up to %v", seq, got.Position)
+		}
+	}
+}
+
 // A disk fails: what is purged and taken down is in effect, the fleet hears that it may
 // not stay so, and after a restart it is applied again.
 func TestFollowingDiskFails(t *testing.T) {

@@ -261,7 +261,9 @@ func TestGateWhileUnreadable(t *testing.T) {
 	near.append(t, purge("one"))
 	write(slices.DeleteFunc(slices.Clone(publish), func(s string) bool { return strings.Contains(s, "CONSUMER.CREATE") }))
 	link.Heal()
-	far.awaitStatus(t, "to fail", func(s Status) bool { return s.Connected && s.Last == 1 && s.Reason == reasonOf(context.DeadlineExceeded).text })
+	far.awaitStatus(t, "to fail", func(s Status) bool {
+		return s.Connected && s.Last == 1 && s.Reason == reasonOf(context.DeadlineExceeded).text
+	})
 	if !waits(t, told.Follower) {
 		t.Error("it serves what was purged")
 	}

@@ -76,6 +76,7 @@ type Entry struct {
 	ID   string    // of the track; of Takedown and Lift
 	Data []byte    // as it was appended
 	Time time.Time // at which the servers of NATS have got it; that of Reset and Skip is zero
+	More bool      // others were appended together with it, behind it: nobody waits to hear of it alone
 }
 
 // Draft is an entry to be appended.
@@ -130,7 +131,7 @@ func (d Draft) compose(reply string) (*nats.Msg, error) {
 // parse returns the entry that a message is, false if it is none that this version
 // knows.
 func parse(m jetstream.Msg, at Position, sent time.Time) (Entry, bool) {
-	e := Entry{Position: at, Data: m.Data(), Time: sent}
+	e := Entry{Position: at, Data: m.Data(), Time: sent, More: m.Headers().Get(moreHeader) != ""}
 	id, takedown := strings.CutPrefix(m.Subject(), takedownSubject)
 	kind := Kind(m.Headers().Get(kindHeader))
 	switch {

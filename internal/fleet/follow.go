@@ -8,6 +8,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// replayMax is how many entries a follower is told one by one that has never applied anything. If
+// there are more everything counts as purged, which is quicker, and loses nothing where
+// nothing is stored. A test may lower it.
+var replayMax uint64 = 256
+
 // certainAfter is how long it must look as if entries were missing until it counts: a
 // leader that was just elected may be late. A test may shorten it.
 var certainAfter = 5 * time.Second
@@ -75,6 +80,8 @@ func (f *Follower) isBehind(s *session) bool {
 // known, can be followed.
 func (f *Follower) enter(ctx context.Context, s *session, last uint64) error {
 	switch {
+	case f.at == Position{} && last > replayMax:
+		return f.reset(s, last)
 	case f.at == Position{}:
 		f.log.mu.Lock()
 		f.at.Stream = s.id
@@ -160,7 +167,7 @@ func (f *Follower) take(ctx context.Context, s *session, m jetstream.Msg, meta *
 	at := Position{s.id, seq, meta.Timestamp.UnixNano()}
 	e, known := parse(m, at, meta.Timestamp)
 	if to := m.Headers().Get(replyHeader); known && to != "" && time.Until(meta.Timestamp) > s.skew-answerFor {
-		f.log.owe(owed{seq: seq, to: to, more: m.Headers().Get(moreHeader) != ""})
+		f.log.owe(owed{seq: seq, to: to, more: e.More})
 	}
 	if known && (e.Kind != Purge || seq > f.covered) {
 		if err := f.do(e); err != nil {

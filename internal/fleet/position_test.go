@@ -207,6 +207,25 @@ func TestRestored(t *testing.T) {
 	}
 }
 
+// One that has never applied anything does not apply each of many purges, but all takedowns.
+func TestManyPurges(t *testing.T) {
+	shorten(t, &replayMax, 3)
+	c, w, _ := writer(t)
+	w.append(t, purge("1"), Draft{Kind: Takedown, ID: "a"}, purge("3"))
+	n := join(t, Config{URLs: c.URLs(), Node: "n"})
+	few := n.follow(t, Position{}, nil)
+	few.awaitWords(t, "1 +a 3")
+	w.append(t, purge("4"))
+	few.awaitWords(t, "1 +a 3 4")
+	many := n.follow(t, Position{}, nil)
+	many.awaitWords(t, "reset +a skip")
+	w.append(t, purge("5"))
+	many.awaitWords(t, "reset +a skip 5")
+	if many.Position() != few.Position() {
+		t.Errorf("at %v, not %v", many.Position(), few.Position())
+	}
+}
+
 // As long as it is not certain that something is missing there is no reset.
 func TestUncertain(t *testing.T) {
 	c, w, told := writer(t)
