@@ -163,7 +163,9 @@ func TestFleetReceipt(t *testing.T) {
 		},
 	} {
 		var said strings.Builder
-		takedownAnswer{IDs: []trackNames{namesOf("AAAAAAAAAAA")}, fleetReceipt: tt.receipt}.print(&said)
+		answer := takedownAnswer{IDs: []trackNames{namesOf("AAAAAAAAAAA")}, fleetReceipt: tt.receipt}
+		answer.print(&said)
+		answer.printOthers(&said)
 		if said.String() != tt.said {
 			t.Errorf("%+v: %q", tt.receipt, said.String())
 		}
