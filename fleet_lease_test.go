@@ -176,7 +176,8 @@ func TestTakedownOutlivesHandler(t *testing.T) {
 }
 
 // What the node has said to have purged and taken down does not come back with a state that
-// does not know it, also if NATS is away, and the one that does has ended.
+// does not know it, also if NATS is away, and the one that does has ended. What is new there
+// has nothing to be purged.
 func TestFleetKeepsItsWord(t *testing.T) {
 	m := member{urls: nowhere, node: "a"}
 	holder := mustJoin(t, "holder", m)
@@ -184,20 +185,31 @@ func TestFleetKeepsItsWord(t *testing.T) {
 	word := mustJoin(t, "word", m)
 	word.state.takedowns.add(takenA)
 	word.state.following.Load().headway.finish(upTo(7))
-	late := []*lease{mustJoin(t, "beside it", m)}
-	release(t, word)
-	late = append(late, mustJoin(t, "after it", m))
 	key := resolver.Asset{ID: takenB, Kind: resolver.Art, Image: resolver.ParseImage("")}.Key()
-	for i, l := range late {
-		defer release(t, l)
+	warm := func(l *lease) {
 		l.state.setLimits(limits{art: cache.Limits{Entries: 10, Memory: 1000}})
 		if err := warmCover(t, l.state, key); err != nil {
 			t.Fatal(err)
 		}
+	}
+	join := func(name string) *lease {
+		before := mustJoin(t, name, member{})
+		warm(before)
+		late := mustJoin(t, name, m)
+		release(t, before)
+		warm(late) // it has no limits of its own
+		return late
+	}
+	beside, fresh := join("beside it"), mustJoin(t, "fresh", m)
+	warm(fresh)
+	release(t, word)
+	after := join("after it")
+	for _, l := range []*lease{beside, after, fresh} {
+		defer release(t, l)
 		for l.state.awaitFleet(t.Context()) != nil { // it waits for NATS
 		}
-		if _, kept := l.state.art.Peek(t.Context(), key); kept || !l.state.takedowns.has(takenA) {
-			t.Errorf("%d: kept: %t, %q taken down", i, kept, l.state.takedowns.list())
+		if _, kept := l.state.art.Peek(t.Context(), key); kept != (l == fresh) || !l.state.takedowns.has(takenA) {
+			t.Errorf("fresh: %t, kept: %t, %q taken down", l == fresh, kept, l.state.takedowns.list())
 		}
 	}
 }

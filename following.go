@@ -146,13 +146,16 @@ func (f *following) ailments() []string {
 
 // begin has the log applied.
 func (f *following) begin() {
-	furthest := furthestFollowed()
-	from := f.start(furthest)
+	from, known := f.start(furthestFollowed())
 	f.mu.Lock()
 	f.position, f.kept = from, from
+	if from != (fleet.Position{}) { // a disk that is new does not know it
+		f.saved = time.Now()
+		_ = f.save(context.Background(), false) // which is done later
+	}
 	f.mu.Unlock()
 	f.headway.finish(from)
-	f.follower = f.log.Follow(from, furthest.Position, f.apply)
+	f.follower = f.log.Follow(from, known, f.apply)
 	close(f.begun)
 }
 
@@ -169,31 +172,33 @@ func (f *following) end() {
 
 // start returns the position from which the state has to follow: the oldest of what its
 // memory and its disks are known to be at. What is taken down it learns from the latest of
-// them, and of what the process has got to with any state.
-func (f *following) start(furthest checkpoint) (from fleet.Position) {
-	var known []checkpoint
+// them, and of what the process has got to with any state. That it returns too: what is kept
+// and is behind must not be served. The zero value says that nothing is kept.
+func (f *following) start(furthest checkpoint) (from, known fleet.Position) {
+	var kept []checkpoint
 	if p := f.state.position; p != nil {
-		known = append(known, checkpoint{*p, f.state.takedowns.list()})
+		kept = append(kept, checkpoint{*p, f.state.takedowns.list()})
 	}
 	disks := f.state.disksInUse()
-	if disks.art != nil {
-		known = append(known, f.read(f.state.art))
+	if !disks.art.isEmpty() {
+		kept = append(kept, f.read(f.state.art))
 	}
-	if disks.streams != nil {
-		known = append(known, f.read(f.state.streams))
-	}
-	for i, c := range known {
-		if i == 0 {
-			from = c.Position
-		}
-		from = older(from, c.Position)
+	if !disks.streams.isEmpty() {
+		kept = append(kept, f.read(f.state.streams))
 	}
 	latest := furthest
-	for _, c := range known {
+	for _, c := range kept {
 		latest = latest.or(c)
 	}
 	f.state.takedowns.replace(latest.Takedowns)
-	return from
+	if len(kept) == 0 {
+		return from, known
+	}
+	from = kept[0].Position
+	for _, c := range kept[1:] {
+		from = older(from, c.Position)
+	}
+	return from, furthest.Position
 }
 
 // read returns what is noted with what a cache has on disk. If that can't be read it

@@ -42,7 +42,7 @@ func newFollowed(t *testing.T, dir string) *followed {
 	}
 	l.state.position = nil // as if there had been a fleet from the beginning on
 	f := &followed{&following{state: l.state, log: &fleetLog{member: member{node: "a"}}}, l, dir}
-	f.position = f.start(checkpoint{})
+	f.position, _ = f.start(checkpoint{})
 	f.kept = f.position
 	return f
 }
@@ -138,6 +138,23 @@ func TestFollowingWritesOnce(t *testing.T) {
 			t.Errorf("%d: written up to %v", seq, got.Position)
 		}
 	}
+}
+
+// A disk that is new does not have what is kept elsewhere counted as old.
+func TestFollowingNewDisk(t *testing.T) {
+	dir := t.TempDir()
+	f := newFollowed(t, dir)
+	f.mustApply(t, entry(fleet.Takedown, 1, takenA))
+	f.stop(t)
+	if err := os.RemoveAll(filepath.Join(dir, artDisk)); err != nil {
+		t.Fatal(err)
+	}
+	f = newFollowed(t, dir)
+	f.wantStart(t, upTo(1), takenA)
+	f.stop(t)
+	f = newFollowed(t, dir) // where there is a disk that may have something
+	f.wantStart(t, fleet.Position{}, takenA)
+	f.stop(t)
 }
 
 // A disk fails: what is purged and taken down is in effect, the fleet hears that it may
