@@ -205,8 +205,10 @@ func TestFleetKeepsItsWord(t *testing.T) {
 	release(t, word)
 	after := join("after it")
 	for _, l := range []*lease{beside, after, fresh} {
-		defer release(t, l)
-		for l.state.awaitFleet(t.Context()) != nil { // it waits for NATS
+		t.Cleanup(func() { release(t, l) })
+		err := fleet.ErrBehind
+		for errors.Is(err, fleet.ErrBehind) { // it waits for NATS
+			err = l.state.awaitFleet(t.Context())
 		}
 		if _, kept := l.state.art.Peek(t.Context(), key); kept != (l == fresh) || !l.state.takedowns.has(takenA) {
 			t.Errorf("fresh: %t, kept: %t, %q taken down", l == fresh, kept, l.state.takedowns.list())

@@ -41,23 +41,24 @@ func (f *Follower) gate(now time.Time) passage {
 		return broken
 	case s != nil && f.current == s:
 		return open
-	case f.dated, s != nil && (f.reading == s || f.tried != s):
-		return shut
-	case s != nil && f.differs(s) && now.Before(f.stumbled.Add(lapseAfter)): // it may be read in a moment
+	case f.dated, s != nil && f.mayCatchUp(s, now):
 		return shut
 	case now.Before(f.log.opened.Add(openPatience)) && !f.reached: // NATS may be there in a moment
-		return shut
-	case s != nil && now.Before(f.started.Add(openPatience)) && !f.reached: // it is there, and the follower is new
 		return shut
 	default:
 		return open
 	}
 }
 
-// differs returns whether the log is known to end elsewhere than where the follower is.
+// mayCatchUp returns whether the follower catches up in a session, or may do so in a moment.
 // Log.mu is held.
-func (f *Follower) differs(s *session) bool {
-	return f.at.Seq != s.last || f.at.Stream != s.id && f.at != Position{}
+func (f *Follower) mayCatchUp(s *session, now time.Time) bool {
+	if f.reading == s || f.tried != s {
+		return true
+	}
+	missed := f.at.Seq != s.last || f.at.Stream != s.id && f.at != Position{}
+	fresh := !f.reached && now.Before(f.started.Add(openPatience))
+	return missed && now.Before(f.stumbled.Add(lapseAfter)) || fresh
 }
 
 // Await is the gate in front of what is kept: it returns nil when that may be served.
@@ -65,11 +66,12 @@ func (f *Follower) differs(s *session) bool {
 // That is at once, at the cost of an atomic load, while the follower is current: it has
 // applied what was in the log when this node last connected. While it catches up Await
 // blocks, for 5 seconds at most (gatePatience), and then returns ErrBehind; if what it has to
-// apply fails it returns ErrFailing at once. While NATS is away, which includes that
-// it has no quorum, and that for lapseAfter it does not tell what is in the log, Await returns nil at once, so that the node goes on serving, except
-// during the 5 seconds after Open (openPatience), when it waits for the first catch-up, and
-// as long as it is behind what the node has said to have applied: see Follow. It returns the
-// context's error if that is done first, and nil when the follower is closed.
+// apply fails it returns ErrFailing at once. While NATS is away Await returns nil at once, so
+// that the node goes on serving. That includes that it has no quorum, and that it has not told
+// for lapseAfter what is in the log. But during the 5 seconds after Open (openPatience) Await waits
+// for the first catch-up, and as long as the follower is behind what the node has said to have
+// applied for that: see Follow. It returns the context's error if that is done first, and nil
+// when the follower is closed.
 func (f *Follower) Await(ctx context.Context) error {
 	if f.passes.Load() {
 		return nil
