@@ -101,7 +101,7 @@ type fleetMembership struct {
 func (l *fleetLog) membership() *fleetMembership {
 	s := l.Status()
 	return &fleetMembership{
-		Node: l.member.node, Connected: s.Connected, Current: s.Current, Reason: s.Reason, Applied: s.Applied, Lag: s.Lag,
+		Node: l.member.node, Connected: s.Connected, Current: s.Current, Reason: s.Why(), Applied: s.Applied, Lag: s.Lag,
 	}
 }
 

@@ -24,9 +24,10 @@ const openingPatience = 5 * time.Second
 // only validated must not touch them, since a node may be running on them. The app has no settings, and
 // need not be configured: the handlers bring it along.
 type App struct {
-	sizes  map[string]int64 // of the disks, by directory
-	member member           // of the fleet that handlers are in
-	opened chan struct{}    // closed once there is nothing to wait for
+	sizes   map[string]int64  // of the disks, by directory
+	member  member            // of the fleet that handlers are in
+	members map[*state]member // what is kept together is kept in step together
+	opened  chan struct{}     // closed once there is nothing to wait for
 
 	started atomic.Bool // the fleet is joined
 
@@ -45,6 +46,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the app.
 func (a *App) Provision(caddy.Context) error {
 	a.sizes = make(map[string]int64)
+	a.members = make(map[*state]member)
 	a.opened = make(chan struct{})
 	return nil
 }
@@ -52,14 +54,8 @@ func (a *App) Provision(caddy.Context) error {
 // Start opens the handlers' disks, and joins their fleet. What was opened before one that can't be is
 // given back as the handlers are cleaned up.
 func (a *App) Start() error {
-	members := make(map[*state]member) // what is kept together is kept in step together
 	for _, h := range a.list() {
-		if h.member != (member{}) {
-			members[h.lease.state] = h.member
-		}
-	}
-	for _, h := range a.list() {
-		if err := h.lease.open(h.places, members[h.lease.state]); err != nil {
+		if err := h.lease.open(h.places, a.members[h.state]); err != nil {
 			return err
 		}
 	}
@@ -103,14 +99,13 @@ func (a *App) add(h *Handler) error {
 			return fmt.Errorf("%s disk %s has two sizes: %d and %d bytes", p.kind, p.dir, size, p.size)
 		}
 		a.sizes[p.path] = p.size
-		h.opened = a.opened
 	}
 	if h.member != (member{}) {
 		if a.member != (member{}) && a.member != h.member {
 			return errFleets
 		}
 		a.member = h.member
-		h.opened = a.opened
+		a.members[h.state] = h.member
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -139,27 +134,35 @@ func (h *Handler) joinApp(ctx caddy.Context) error {
 // Caddy has started the configuration's servers, maybe. Else what is kept there would be
 // fetched again.
 func (h *Handler) awaitDisks(ctx context.Context) {
-	if h.opened == nil {
+	if h.app.isOpen() || len(h.places.list()) == 0 && !h.unjoined() {
 		return
-	}
-	select {
-	case <-h.opened:
-		return
-	default:
 	}
 	patience := time.NewTimer(openingPatience)
 	defer patience.Stop()
 	select {
-	case <-h.opened:
+	case <-h.app.opened:
 	case <-patience.C: // another app does not come up
 	case <-ctx.Done():
 	}
 }
 
-// unjoined reports whether the handler's fleet is not joined yet, or could not be. Until then
-// it is not known what is taken down.
+// isOpen reports whether there is nothing to wait for, or not any more.
+func (a *App) isOpen() bool {
+	if a == nil {
+		return true
+	}
+	select {
+	case <-a.opened:
+		return true
+	default:
+		return false
+	}
+}
+
+// unjoined reports whether the fleet of the handler's state, which another handler may have
+// named, is not joined yet, or could not be. Until then it is not known what is taken down.
 func (h *Handler) unjoined() bool {
-	return h.member != (member{}) && !h.app.started.Load()
+	return h.app != nil && !h.app.started.Load() && h.app.members[h.state] != (member{})
 }
 
 // Interface guards

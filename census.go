@@ -96,6 +96,18 @@ func (c *census) figures() totals {
 	return sum
 }
 
+// followings returns what the states follow that are in a fleet.
+func (c *census) followings() (list []*following) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.states {
+		if f := s.following.Load(); f != nil {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
 // takedowns returns how many tracks are taken down.
 func (c *census) takedowns() (n int) {
 	c.mu.Lock()

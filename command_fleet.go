@@ -94,3 +94,31 @@ func entriesOf(n uint64) string {
 	}
 	return fmt.Sprintf("%d entries", n)
 }
+
+// receipt is an answer that says which nodes have done what was asked for.
+type receipt interface {
+	print(w io.Writer)
+	printOthers(w io.Writer)
+	incomplete() error
+}
+
+// tell has all nodes do something, and prints what they answer. If some have not done it yet
+// that is an error.
+func (f *adminFlags) tell(w io.Writer, uri string, asked any, answer receipt) error {
+	if err := f.ask(http.MethodPost, uri, asked, answer); err != nil {
+		return err
+	}
+	answer.print(w)
+	answer.printOthers(w)
+	return answer.incomplete()
+}
+
+// printOthers prints which nodes have not done what was asked for.
+func (f fleetReceipt) printOthers(w io.Writer) {
+	for _, node := range f.Pending {
+		fmt.Fprintln(w, "pending", node)
+	}
+	for _, node := range f.Failed {
+		fmt.Fprintln(w, "failed", node)
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,12 +42,7 @@ With a single "-", IDs are read from the standard input. Those that begin with a
 			if err := confirm(cmd, asked, yes); err != nil {
 				return err
 			}
-			var answer purgeAnswer
-			if err := admin.ask(http.MethodPost, "/voyo/purge", asked, &answer); err != nil {
-				return err
-			}
-			answer.print(cmd.OutOrStdout())
-			return answer.incomplete()
+			return admin.tell(cmd.OutOrStdout(), "/voyo/purge", asked, new(purgeAnswer))
 		}),
 	}
 	admin.add(cmd)
@@ -99,17 +93,6 @@ func (p purgeAnswer) print(w io.Writer) {
 		what += ", " + counted(*p.Locations, "location") + " forgotten"
 	}
 	fmt.Fprintf(w, "%s, %s\n", what, counted(p.Nodes, "node"))
-	p.printOthers(w)
-}
-
-// printOthers prints which nodes have not done what was asked for.
-func (f fleetReceipt) printOthers(w io.Writer) {
-	for _, node := range f.Pending {
-		fmt.Fprintln(w, "pending", node)
-	}
-	for _, node := range f.Failed {
-		fmt.Fprintln(w, "failed", node)
-	}
 }
 
 // counted returns a number of things in words.

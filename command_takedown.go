@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 
 	"github.com/spf13/cobra"
 )
@@ -39,12 +38,7 @@ With a single "-", IDs are read from the standard input. Those that begin with a
 			if _, err := parseIDs(asked.IDs); err != nil {
 				return usageError{err}
 			}
-			var answer takedownAnswer
-			if err := admin.ask(http.MethodPost, "/voyo/takedown", asked, &answer); err != nil {
-				return err
-			}
-			answer.print(cmd.OutOrStdout())
-			return answer.incomplete()
+			return admin.tell(cmd.OutOrStdout(), "/voyo/takedown", asked, new(takedownAnswer))
 		}),
 	}
 	admin.add(cmd)
@@ -61,5 +55,4 @@ func (t takedownAnswer) print(w io.Writer) {
 		fmt.Fprintln(w, what, track.ID, track.VOYOID)
 	}
 	fmt.Fprintln(w, counted(t.Nodes, "node"))
-	t.printOthers(w)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -108,6 +109,7 @@ type store struct {
 	*disk.Store
 
 	kind string // of what is in it
+	made bool   // there was no directory before
 
 	mu    sync.Mutex
 	holds []*hold // the longest held first: that one's size is in effect, as for leases
@@ -133,11 +135,12 @@ func openDisk(p place) (*hold, error) {
 		return nil, nil //nolint:nilnil // no disk is nothing that has failed
 	}
 	value, _, err := stores.LoadOrNew(p.path, func() (caddy.Destructor, error) {
+		_, missing := os.Stat(p.path)
 		d, err := disk.Open(p.path, p.size, diskEvents(p))
 		if err != nil {
 			return nil, err
 		}
-		s := &store{Store: d, kind: p.kind}
+		s := &store{Store: d, kind: p.kind, made: errors.Is(missing, fs.ErrNotExist)}
 		living.addStore(s)
 		return s, nil
 	})
@@ -180,6 +183,12 @@ func (h *hold) disk() *disk.Store {
 		return nil
 	}
 	return h.store.Store
+}
+
+// isEmpty reports whether it is known that nothing is on the disk, as it is where that has
+// just been made.
+func (h *hold) isEmpty() bool {
+	return h == nil || h.store.made && h.store.Stats().Objects == 0
 }
 
 // disks are those of all the caches of a state, open.

@@ -304,7 +304,7 @@ func TestRequestsAwaitDisks(t *testing.T) {
 				t.Fatal(err)
 			}
 			h := newTestHandler(t, found(nil))
-			h.opened = a.opened
+			h.app, h.places = a, places{art: place{path: artDisk}}
 			answered := make(chan int, 1)
 			go func() { answered <- serve(t, h, http.MethodGet, "/health", nil).Code }()
 			synctest.Wait()

@@ -120,13 +120,21 @@ type fleetLog struct {
 // loaded, does not, unless the node has the name with other servers or credentials, too.
 func (l *fleetLog) Destruct() error {
 	stays := caddy.Exiting()
-	fleets.Range(func(_, value any) bool {
-		stays = stays || value.(*fleetLog).member.node == l.member.node // l is not in there any more
+	var next *fleetLog
+	fleets.Range(func(_, value any) bool { // l is not in there any more
+		next = value.(*fleetLog)
+		stays = stays || next.member.node == l.member.node
 		return !stays
 	})
-	if stays {
+	if next == nil {
+		endedFollowings.forget()
+	}
+	switch {
+	case stays:
 		l.Close()
-	} else {
+	case next != nil:
+		l.LeaveTo(next.Log)
+	default:
 		l.Leave()
 	}
 	return nil
@@ -184,7 +192,7 @@ func fleetEvents(m member) fleet.Events {
 		Changed: func(s fleet.Status) {
 			switch {
 			case s.Reason != "":
-				log().Warn("fleet", zap.Bool("connected", s.Connected), zap.Bool("current", s.Current), zap.String("reason", s.Reason))
+				log().Warn("fleet", zap.Bool("connected", s.Connected), zap.Bool("current", s.Current), zap.String("reason", s.Why()))
 			case s.Current:
 				log().Info("in step with the fleet", zap.Uint64("seq", s.Applied))
 			}

@@ -2,7 +2,6 @@ package voyo_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -11,10 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/voyo-music/caddy-voyo/internal/natstest"
 )
@@ -156,42 +152,18 @@ func mustNotKeep(t *testing.T, dir string, s song) {
 // Who begins after all have acknowledged gets the new one from every node.
 func TestFleetPurge(t *testing.T) {
 	const clients, versions = 30, 6
-	all := []song{newSong(songID, 1<<20)}
-	for range versions - 1 {
-		all = append(all, all[len(all)-1].next())
-	}
+	all := newVersions(versions)
 	a := newArchive(t, all[0])
 	a.rate.Store(20 << 20)
 	nodes, _ := startFleet(t, 3, a.URL, natstest.Start(t, 1).URLs())
-	var acknowledged atomic.Int64
-	heard := make(chan struct{})
-	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
-	defer cancel()
-	playing, stop := context.WithCancel(ctx)
-	defer stop()
-	group, ctx := errgroup.WithContext(ctx)
+	var listeners []node
 	for i := range clients {
-		e := &edge{node: nodes[i%len(nodes)].node}
-		group.Go(func() error { return e.hearPurged(playing, all, &acknowledged, heard) })
+		listeners = append(listeners, nodes[i%len(nodes)].node)
 	}
-	for v := range versions {
-		for range clients / 3 {
-			select {
-			case <-heard:
-			case <-ctx.Done():
-				t.Fatal(group.Wait())
-			}
-		}
-		if v+1 < versions {
-			a.add(all[v+1])
-			nodes[v%len(nodes)].tell(t, "/voyo/purge", idsBody(all[0]), len(nodes))
-			acknowledged.Store(int64(v + 1))
-		}
-	}
-	stop()
-	if err := group.Wait(); err != nil {
-		t.Fatal(err)
-	}
+	hearWhilePurged(t, listeners, all, clients/3, func(v int) {
+		a.add(all[v])
+		nodes[(v-1)%len(nodes)].tell(t, "/voyo/purge", idsBody(all[0]), len(nodes))
+	})
 }
 
 // A node is killed, and misses a purge and a takedown: what it answers first when it is

@@ -12,8 +12,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/voyo-music/caddy-voyo/cache"
 	"github.com/voyo-music/caddy-voyo/internal/fleet"
 	"github.com/voyo-music/caddy-voyo/internal/natstest"
+	"github.com/voyo-music/caddy-voyo/resolver"
 )
 
 // nowhere is where no server of NATS is.
@@ -51,6 +53,32 @@ func TestFleetKeepsItsName(t *testing.T) {
 	}
 }
 
+// A reload that changes the node's name leaves it registered under the one that it had, as
+// long as it can't be registered under the other.
+func TestFleetIsRenamed(t *testing.T) {
+	url := natstest.Start(t, 1).URLs()[0]
+	before := mustJoin(t, "a", member{urls: url, node: "a"})
+	if err := before.state.awaitFleet(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	after := mustJoin(t, "a", member{urls: nowhere, node: "b"})
+	defer release(t, after)
+	release(t, before)
+	other, err := fleet.Open(fleet.Config{URLs: []string{url}, Node: "other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	f := other.Follow(fleet.Position{}, fleet.Position{}, func(context.Context, fleet.Entry) error { return nil })
+	if err := f.Await(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := other.Append(t.Context(), fleet.Draft{Kind: fleet.Purge})
+	if err != nil || !slices.Equal(got.Pending, []string{"a"}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // Handlers that share a state are in the fleet if one of them is, whichever comes first.
 func TestFleetOfASharedState(t *testing.T) {
 	a := new(App)
@@ -61,7 +89,14 @@ func TestFleetOfASharedState(t *testing.T) {
 	for _, m := range []member{{}, {urls: nowhere, node: "a"}} {
 		l := acquireState(key, limits{})
 		t.Cleanup(func() { release(t, l) })
-		a.handlers = append(a.handlers, &Handler{member: m, lease: l})
+		if err := a.add(&Handler{member: m, lease: l, state: l.state}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, h := range a.handlers {
+		if !h.unjoined() {
+			t.Errorf("handler %d does not wait until it is joined", i)
+		}
 	}
 	if err := a.Start(); err != nil {
 		t.Fatal(err)
@@ -87,7 +122,7 @@ func TestFleetIsNotJoined(t *testing.T) {
 				t.Fatal(err)
 			}
 			h := newTestHandler(t, found(nil))
-			h.app, h.opened, h.member = a, a.opened, member{node: "a"}
+			h.app, a.members[h.state] = a, member{node: "a"} // of another handler
 			answered := make(chan int, 1)
 			go func() { answered <- serve(t, h, http.MethodGet, "/exists/"+string(takenA), nil).Code }()
 			tt.open(a)
@@ -137,5 +172,46 @@ func TestTakedownOutlivesHandler(t *testing.T) {
 	release(t, l)
 	if !l.state.takedowns.has(takenA) {
 		t.Error("it is forgotten")
+	}
+}
+
+// What the node has said to have purged and taken down does not come back with a state that
+// does not know it, also if NATS is away, and the one that does has ended. What is new there
+// has nothing to be purged.
+func TestFleetKeepsItsWord(t *testing.T) {
+	m := member{urls: nowhere, node: "a"}
+	holder := mustJoin(t, "holder", m)
+	defer release(t, holder)
+	word := mustJoin(t, "word", m)
+	word.state.takedowns.add(takenA)
+	word.state.following.Load().headway.finish(upTo(7))
+	key := resolver.Asset{ID: takenB, Kind: resolver.Art, Image: resolver.ParseImage("")}.Key()
+	warm := func(l *lease) {
+		l.state.setLimits(limits{art: cache.Limits{Entries: 10, Memory: 1000}})
+		if err := warmCover(t, l.state, key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	join := func(name string) *lease {
+		before := mustJoin(t, name, member{})
+		warm(before)
+		late := mustJoin(t, name, m)
+		release(t, before)
+		warm(late) // it has no limits of its own
+		return late
+	}
+	beside, fresh := join("beside it"), mustJoin(t, "fresh", m)
+	warm(fresh)
+	release(t, word)
+	after := join("after it")
+	for _, l := range []*lease{beside, after, fresh} {
+		t.Cleanup(func() { release(t, l) })
+		err := fleet.ErrBehind
+		for errors.Is(err, fleet.ErrBehind) { // it waits for NATS
+			err = l.state.awaitFleet(t.Context())
+		}
+		if _, kept := l.state.art.Peek(t.Context(), key); kept != (l == fresh) || !l.state.takedowns.has(takenA) {
+			t.Errorf("fresh: %t, kept: %t, %q taken down", l == fresh, kept, l.state.takedowns.list())
+		}
 	}
 }

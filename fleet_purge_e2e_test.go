@@ -1,10 +1,9 @@
 package voyo_test
 
 import (
-	"context"
 	"net/http"
+	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,15 +15,6 @@ const (
 	takedownURI = "/voyo/takedown"
 )
 
-// newVersions returns a track in so many versions.
-func newVersions(n int) []song {
-	all := []song{newSong(songID, 1<<20)}
-	for range n - 1 {
-		all = append(all, all[len(all)-1].next())
-	}
-	return all
-}
-
 // A track is replaced and purged by one node after the other, while clients of all nodes
 // stream it. Once all have acknowledged it nobody is given an older one, whichever nodes
 // ask each other.
@@ -35,37 +25,17 @@ func TestFleetPurgeUnderLoad(t *testing.T) {
 			all := newVersions(versions)
 			f := startMembers(t, topology.shields, all[0])
 			f.archive.rate.Store(20 << 20) // so that a purge finds fills under way
-			var acknowledged atomic.Int64
-			heard := make(chan struct{})
-			ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
-			defer cancel()
-			playing, stop := context.WithCancel(ctx)
-			defer stop()
-			group, ctx := errgroup.WithContext(ctx)
+			var listeners []node
 			for _, c := range f.nodes {
-				for range clients {
-					group.Go(func() error { return c.hearPurged(playing, all, &acknowledged, heard) })
-				}
+				listeners = append(listeners, slices.Repeat([]node{c.node}, clients)...)
 			}
 			var slowest time.Duration
-			for v := range versions {
-				for range 2 * len(f.nodes) {
-					select {
-					case <-heard:
-					case <-ctx.Done():
-						t.Fatal(group.Wait())
-					}
-				}
-				if v+1 < versions {
-					f.archive.add(all[v+1])
-					began := time.Now()
-					f.mustTell(t, v%len(f.nodes), purgeURI, all[0])
-					slowest = max(slowest, time.Since(began))
-					acknowledged.Store(int64(v + 1))
-				}
-			}
-			stop()
-			must(t, group.Wait())
+			hearWhilePurged(t, listeners, all, 2*len(f.nodes), func(v int) {
+				f.archive.add(all[v])
+				began := time.Now()
+				f.mustTell(t, (v-1)%len(f.nodes), purgeURI, all[0])
+				slowest = max(slowest, time.Since(began))
+			})
 			t.Logf("purged %d times, acknowledged by all %d nodes within %s", versions-1, len(f.nodes), slowest.Round(time.Millisecond))
 		})
 	}

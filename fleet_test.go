@@ -86,6 +86,7 @@ func TestFleetConfig(t *testing.T) {
 
 func TestOlderPosition(t *testing.T) {
 	at := func(stream string, seq uint64) fleet.Position { return fleet.Position{Stream: stream, Seq: seq} }
+	stamped := func(seq uint64, time int64) fleet.Position { return fleet.Position{Stream: "s", Seq: seq, Time: time} }
 	tests := []struct{ a, b, want fleet.Position }{
 		{at("s", 1), at("s", 2), at("s", 1)},
 		{at("s", 2), at("s", 2), at("s", 2)},
@@ -94,6 +95,9 @@ func TestOlderPosition(t *testing.T) {
 		{at("s", 2), at("t", 2), elsewhere},
 		{at("t", 2), elsewhere, elsewhere},
 		{at("", 0), elsewhere, at("", 0)},
+		{stamped(2, 10), stamped(3, 5), stamped(2, 10)},
+		{stamped(2, 10), stamped(2, 11), elsewhere},
+		{stamped(2, 10), at("s", 2), stamped(2, 10)},
 	}
 	for _, tt := range tests {
 		if got := older(tt.a, tt.b); got != tt.want {
@@ -159,7 +163,9 @@ func TestFleetReceipt(t *testing.T) {
 		},
 	} {
 		var said strings.Builder
-		takedownAnswer{IDs: []trackNames{namesOf("AAAAAAAAAAA")}, fleetReceipt: tt.receipt}.print(&said)
+		answer := takedownAnswer{IDs: []trackNames{namesOf("AAAAAAAAAAA")}, fleetReceipt: tt.receipt}
+		answer.print(&said)
+		answer.printOthers(&said)
 		if said.String() != tt.said {
 			t.Errorf("%+v: %q", tt.receipt, said.String())
 		}

@@ -49,16 +49,6 @@ type following struct {
 	due      *time.Timer    // notes it again; nil if there is nothing to be noted
 }
 
-// checkpoint is how it is kept on disk.
-type checkpoint struct {
-	fleet.Position
-
-	Takedowns []resolver.ID `json:"takedowns,omitempty"`
-}
-
-// elsewhere is a position in no stream: who has it has to count everything as purged.
-var elsewhere = fleet.Position{Stream: "unknown"}
-
 // awaitFleet waits until the state is in step with its fleet. An error says that it can't
 // be said to be.
 func (s *state) awaitFleet(ctx context.Context) error {
@@ -156,18 +146,23 @@ func (f *following) ailments() []string {
 
 // begin has the log applied.
 func (f *following) begin() {
-	from := f.start()
+	from, known := f.start(furthestFollowed())
 	f.mu.Lock()
 	f.position, f.kept = from, from
+	if from != (fleet.Position{}) { // a disk that is new does not know it
+		f.saved = time.Now()
+		_ = f.save(context.Background(), false) // which is done later
+	}
 	f.mu.Unlock()
 	f.headway.finish(from)
-	f.follower = f.log.Follow(from, f.apply)
+	f.follower = f.log.Follow(from, known, f.apply)
 	close(f.begun)
 }
 
 // end waits for what is being applied, and notes how far that has got.
 func (f *following) end() {
 	f.follower.Close()
+	endedFollowings.add(f)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.due != nil {
@@ -177,49 +172,33 @@ func (f *following) end() {
 
 // start returns the position from which the state has to follow: the oldest of what its
 // memory and its disks are known to be at. What is taken down it learns from the latest of
-// them.
-func (f *following) start() fleet.Position {
-	var known []checkpoint
+// them, and of what the process has got to with any state. That it returns too: what is kept
+// and is behind must not be served. The zero value says that nothing is kept.
+func (f *following) start(furthest checkpoint) (from, known fleet.Position) {
+	var kept []checkpoint
 	if p := f.state.position; p != nil {
-		known = append(known, checkpoint{*p, f.state.takedowns.list()})
+		kept = append(kept, checkpoint{*p, f.state.takedowns.list()})
 	}
 	disks := f.state.disksInUse()
-	if disks.art != nil {
-		known = append(known, f.read(f.state.art))
+	if !disks.art.isEmpty() {
+		kept = append(kept, f.read(f.state.art))
 	}
-	if disks.streams != nil {
-		known = append(known, f.read(f.state.streams))
+	if !disks.streams.isEmpty() {
+		kept = append(kept, f.read(f.state.streams))
 	}
-	if len(known) == 0 {
-		return fleet.Position{} // nothing is kept
-	}
-	from, latest := known[0].Position, known[0]
-	for _, c := range known[1:] {
-		from = older(from, c.Position)
-		switch {
-		case c.Stream == latest.Stream && c.Seq > latest.Seq, latest.Position == fleet.Position{}:
-			latest = c
-		case c.Stream != latest.Stream: // nobody can tell which is the later one
-			latest.Takedowns = append(latest.Takedowns, c.Takedowns...)
-		}
+	latest := furthest
+	for _, c := range kept {
+		latest = latest.or(c)
 	}
 	f.state.takedowns.replace(latest.Takedowns)
-	return from
-}
-
-// older returns a position up to which is applied whatever was applied up to both.
-func older(a, b fleet.Position) fleet.Position {
-	none := fleet.Position{}
-	switch {
-	case a == none, b == none:
-		return none
-	case a.Stream != b.Stream:
-		return elsewhere
-	case a.Seq < b.Seq:
-		return a
-	default:
-		return b
+	if len(kept) == 0 {
+		return from, known
 	}
+	from = kept[0].Position
+	for _, c := range kept[1:] {
+		from = older(from, c.Position)
+	}
+	return from, furthest.Position
 }
 
 // read returns what is noted with what a cache has on disk. If that can't be read it
@@ -304,7 +283,7 @@ func (f *following) advance(ctx context.Context, e fleet.Entry, failed error) er
 		f.behind = now
 		go f.state.again(f)
 	}
-	urgent := e.Kind == fleet.Reset || e.Kind != fleet.Purge && now.Sub(e.Time) < recently
+	urgent := e.Kind == fleet.Reset || e.Kind != fleet.Purge && !e.More && now.Sub(e.Time) < recently
 	if err := errors.Join(failed, f.save(ctx, urgent)); err != nil {
 		return fmt.Errorf("%w: %w", fleet.ErrNotKept, err)
 	}

@@ -42,7 +42,7 @@ func newFollowed(t *testing.T, dir string) *followed {
 	}
 	l.state.position = nil // as if there had been a fleet from the beginning on
 	f := &followed{&following{state: l.state, log: &fleetLog{member: member{node: "a"}}}, l, dir}
-	f.position = f.start()
+	f.position, _ = f.start(checkpoint{})
 	f.kept = f.position
 	return f
 }
@@ -118,6 +118,42 @@ func TestFollowingOutlivesTheProcess(t *testing.T) {
 	f.stop(t)
 	f = newFollowed(t, killed)
 	f.wantStart(t, elsewhere, takenA, takenB)
+	f.stop(t)
+}
+
+// What was taken down together is written once, when all of it is in effect.
+func TestFollowingWritesOnce(t *testing.T) {
+	f := newFollowed(t, t.TempDir())
+	defer f.stop(t)
+	for seq := uint64(1); seq <= 3; seq++ {
+		e := entry(fleet.Takedown, seq, takenA)
+		e.More = seq == 2
+		f.saved = time.Now().Add(time.Hour) // however slow the machine is
+		f.mustApply(t, e)
+		want := upTo(seq)
+		if e.More {
+			want = upTo(1)
+		}
+		if got := f.read(f.state.art); got.Position != want {
+			t.Errorf("%d: written up to %v", seq, got.Position)
+		}
+	}
+}
+
+// A disk that is new does not have what is kept elsewhere counted as old.
+func TestFollowingNewDisk(t *testing.T) {
+	dir := t.TempDir()
+	f := newFollowed(t, dir)
+	f.mustApply(t, entry(fleet.Takedown, 1, takenA))
+	f.stop(t)
+	if err := os.RemoveAll(filepath.Join(dir, artDisk)); err != nil {
+		t.Fatal(err)
+	}
+	f = newFollowed(t, dir)
+	f.wantStart(t, upTo(1), takenA)
+	f.stop(t)
+	f = newFollowed(t, dir) // where there is a disk that may have something
+	f.wantStart(t, fleet.Position{}, takenA)
 	f.stop(t)
 }
 

@@ -131,7 +131,6 @@ type Handler struct {
 	places       places
 	app          *App
 	member       member
-	opened       <-chan struct{} // closed once disks and fleet are open, or will not be; nil without either
 	lease        *lease
 	state        *state
 	origins      originList
@@ -202,15 +201,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			user.UseTransport(h.client)
 		}
 	}
-	if err := h.joinApp(ctx); err != nil {
-		return err
-	}
 	h.showSources()
 	h.shields.acquire()
 	h.lease = acquireState(stateKey(h.CaddyModule().ID, identities, upstreams, h.origin.String()), l)
 	h.state = h.lease.state
 	h.limiter = h.lease.limit(h.rates)
-	return nil
+	return h.joinApp(ctx)
 }
 
 // Validate checks that the settings make sense together.

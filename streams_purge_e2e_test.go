@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -18,10 +19,7 @@ func TestStreamsPurge(t *testing.T) {
 	const clients, versions = 200, 8
 	for _, disk := range []bool{false, true} {
 		t.Run(fmt.Sprint("disk ", disk), func(t *testing.T) {
-			all := []song{newSong(songID, 1<<20)}
-			for range versions - 1 {
-				all = append(all, all[len(all)-1].next())
-			}
+			all := newVersions(versions)
 			a := newArchive(t, all[0])
 			a.rate.Store(20 << 20)
 			site := "voyo {\n" + template(a.URL) + "\n"
@@ -29,38 +27,54 @@ func TestStreamsPurge(t *testing.T) {
 				site += "stream {\nmemory 4MiB\nslice 64KiB\ndisk " + t.TempDir() + " 64MiB\n}\n"
 			}
 			e := startAdminEdge(t, site+"}")
-
-			var acknowledged atomic.Int64
-			heard := make(chan struct{})
-			ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
-			defer cancel()
-			playing, stop := context.WithCancel(ctx)
-			defer stop()
-			group, ctx := errgroup.WithContext(ctx)
-			for range clients {
-				group.Go(func() error { return e.hearPurged(playing, all, &acknowledged, heard) })
-			}
-			for v := range versions {
-				for range clients / 10 { // some have begun, and something is stored
-					select {
-					case <-heard:
-					case <-ctx.Done():
-						t.Fatal(group.Wait())
-					}
-				}
-				if v+1 < versions {
-					a.add(all[v+1])
-					e.administer(t, http.MethodPost, "/voyo/purge", `{"ids": ["`+songID+`"]}`, &struct{}{})
-					acknowledged.Store(int64(v + 1))
-				}
-			}
-			stop()
-			if err := group.Wait(); err != nil {
-				t.Fatal(err)
-			}
+			hearWhilePurged(t, slices.Repeat([]node{e.node}, clients), all, clients/10, func(v int) {
+				a.add(all[v])
+				e.administer(t, http.MethodPost, "/voyo/purge", `{"ids": ["`+songID+`"]}`, &struct{}{})
+			})
 			eventually(t, "the upstream is left alone", a.idle)
 		})
 	}
+}
+
+// newVersions returns a track in so many versions.
+func newVersions(n int) []song {
+	all := []song{newSong(songID, 1<<20)}
+	for range n - 1 {
+		all = append(all, all[len(all)-1].next())
+	}
+	return all
+}
+
+// hearWhilePurged has clients, each at its node, hear a track over and over. Whenever so many
+// have heard it whole, so that some have begun and something is stored, its next version is
+// put in place, and the one before purged, by purge.
+func hearWhilePurged(t *testing.T, clients []node, all []song, whole int, purge func(version int)) {
+	t.Helper()
+	var acknowledged atomic.Int64
+	heard := make(chan struct{})
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
+	defer cancel()
+	playing, stop := context.WithCancel(ctx)
+	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, c := range clients {
+		group.Go(func() error { return c.hearPurged(playing, all, &acknowledged, heard) })
+	}
+	for v := range all {
+		if v > 0 {
+			purge(v)
+			acknowledged.Store(int64(v))
+		}
+		for range whole {
+			select {
+			case <-heard:
+			case <-ctx.Done():
+				t.Fatal(group.Wait())
+			}
+		}
+	}
+	stop()
+	must(t, group.Wait())
 }
 
 // hearPurged hears a track over and over until ctx ends. Of its versions it gets one

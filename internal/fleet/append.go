@@ -132,7 +132,7 @@ func (l *Log) publish(ctx context.Context, m *nats.Msg) (uint64, error) {
 			if ctx.Err() != nil {
 				return 0, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 			}
-			return 0, fmt.Errorf("%w: %s", ErrUnavailable, words(err))
+			return 0, fmt.Errorf("%w: %s", ErrUnavailable, reasonOf(err))
 		}
 	}
 }
@@ -142,6 +142,12 @@ func (l *Log) attempt(ctx context.Context, m *nats.Msg) (uint64, error) {
 	_, js, err := l.link()
 	if err != nil {
 		return 0, err
+	}
+	l.mu.Lock()
+	unfit := l.unfit
+	l.mu.Unlock()
+	if unfit {
+		return 0, errUnfit
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptPatience)
 	defer cancel()
@@ -158,7 +164,7 @@ func (l *Log) collect(ctx context.Context, c *call, r Receipt) (Receipt, error) 
 	defer cancel()
 	names, err := l.roll(ctx)
 	if err != nil {
-		return r, fmt.Errorf("%w: %s", ErrUnknownNodes, words(err))
+		return r, fmt.Errorf("%w: %s", ErrUnknownNodes, reasonOf(err))
 	}
 	answers := l.gather(ctx, c, names, func(instances [][]answer) bool { return verdict(instances, r.Seq) != pending })
 	for name, instances := range answers {

@@ -99,7 +99,7 @@ func TestFollowers(t *testing.T) {
 	n := join(t, Config{URLs: c.URLs(), Node: "n"})
 	n.follow(t, Position{}, nil)
 	entered := make(chan struct{})
-	stuck := n.Follow(Position{}, func(ctx context.Context, _ Entry) error {
+	stuck := n.Follow(Position{}, Position{}, func(ctx context.Context, _ Entry) error {
 		close(entered)
 		<-ctx.Done()
 		return ctx.Err()
@@ -137,7 +137,7 @@ func TestClose(t *testing.T) {
 	c := natstest.Start(t, 1)
 	n := join(t, Config{URLs: c.URLs(), Node: "n"})
 	entered := make(chan struct{})
-	f := n.Follow(Position{}, func(ctx context.Context, _ Entry) error {
+	f := n.Follow(Position{}, Position{}, func(ctx context.Context, _ Entry) error {
 		close(entered)
 		<-ctx.Done()
 		return ctx.Err()
@@ -168,7 +168,7 @@ func TestClose(t *testing.T) {
 	if _, err := n.Nodes(t.Context()); !errors.Is(err, ErrUnknownNodes) {
 		t.Errorf("got %v", err)
 	}
-	late := n.Follow(Position{}, func(context.Context, Entry) error { return nil })
+	late := n.Follow(Position{}, Position{}, func(context.Context, Entry) error { return nil })
 	if err := late.Await(t.Context()); err != nil {
 		t.Error(err)
 	}

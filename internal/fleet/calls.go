@@ -189,7 +189,7 @@ func (l *Log) answersTo(c *call, names []string) map[string][][]answer {
 func (l *Log) withoutRemoved(ctx context.Context, names, some []string) []string {
 	removed := make(map[string]bool)
 	for _, name := range some {
-		if m, err := l.registered(ctx, name); err == nil && m == nil {
+		if m, err := l.lookUp(ctx, name); err == nil && m == nil {
 			removed[name] = true
 		}
 	}

@@ -29,8 +29,8 @@ const (
 	pauseMax = 2 * time.Second
 )
 
-// options are those of the connection.
-func (l *Log) options() []nats.Option {
+// options are those of a connection, which closes finished when it is closed for good.
+func (l *Log) options(finished chan<- struct{}) []nats.Option {
 	list := []nats.Option{
 		func(o *nats.Options) error {
 			o.Servers = l.config.URLs
@@ -53,7 +53,7 @@ func (l *Log) options() []nats.Option {
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { l.disconnected(err) }),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { l.trouble(err) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { l.trouble(err) }),
-		nats.ClosedHandler(func(*nats.Conn) { close(l.finished) }),
+		nats.ClosedHandler(func(*nats.Conn) { close(finished) }),
 	}
 	if l.config.Credentials != "" {
 		list = append(list, nats.UserCredentials(l.config.Credentials))
@@ -87,7 +87,11 @@ func (c *conn) Close() error {
 // connect connects, or begins to. It returns nil if the log is closed.
 func (l *Log) connect() *nats.Conn {
 	for {
-		nc, err := nats.Connect("", l.options()...)
+		finished := make(chan struct{})
+		l.mu.Lock()
+		l.finished = finished
+		l.mu.Unlock()
+		nc, err := nats.Connect("", l.options(finished)...)
 		if err == nil {
 			l.mu.Lock()
 			l.nc = nc
@@ -107,7 +111,7 @@ func (l *Log) connectedTo(nc *nats.Conn) {
 	l.mu.Lock()
 	l.nc = nc
 	l.connection, l.cut = ctx, cancel
-	l.why, l.denied = "", ""
+	l.why, l.denied = reason{}, reason{}
 	l.refresh()
 	l.mu.Unlock()
 	l.announce()
@@ -120,7 +124,7 @@ func (l *Log) disconnected(err error) {
 		l.cut()
 	}
 	l.connection, l.session = nil, nil
-	l.why = words(err)
+	l.why = reasonOf(cmp.Or(err, nats.ErrDisconnected))
 	l.refresh()
 	l.mu.Unlock()
 	l.announce()
@@ -129,7 +133,7 @@ func (l *Log) disconnected(err error) {
 // trouble takes note of why there is no connection, or why the log can't be used.
 func (l *Log) trouble(err error) {
 	l.mu.Lock()
-	l.why = words(err)
+	l.why = reasonOf(err)
 	if errors.Is(err, nats.ErrPermissionViolation) {
 		l.denied = l.why
 	} else if errors.Is(err, context.DeadlineExceeded) { // the answer to what is denied

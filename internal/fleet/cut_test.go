@@ -3,6 +3,10 @@ package fleet
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -157,5 +161,116 @@ func TestGateAtOpen(t *testing.T) {
 	later.Close()
 	if err := later.Await(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// What a node has applied, and said so, does not come back with a follower that is older,
+// also if NATS is away.
+func TestGateOfOlder(t *testing.T) {
+	c := natstest.Start(t, 1)
+	link := c.Link()
+	n := join(t, Config{URLs: link.URLs(), Node: "n"})
+	told := n.follow(t, Position{}, nil)
+	n.awaitCurrent(t)
+	n.append(t, purge("one"), Draft{Kind: Takedown, ID: "x"}, purge("three"))
+	told.awaitWords(t, "one +x three")
+	first := told.told[0].Position
+	link.Cut()
+	n.awaitAway(t)
+	hold := make(chan struct{})
+	var late []*story
+	from := []Position{first, {}, {Stream: "another", Seq: 9}}
+	for _, at := range from {
+		late = append(late, n.followOn(t, at, told.Position(), func(Entry) error {
+			<-hold
+			return nil
+		}))
+	}
+	if err := late[0].Await(t.Context()); !errors.Is(err, ErrBehind) {
+		t.Errorf("got %v", err)
+	}
+	close(hold)
+	for i, f := range late {
+		if err := f.Await(t.Context()); err != nil || f.words() != "reset" || f.Position() != from[i] {
+			t.Errorf("behind %v: %v, told %q, at %v", from[i], err, f.words(), f.Position())
+		}
+		f.Close()
+	}
+	if waits(t, n.followOn(t, told.Position(), told.Position(), nil).Follower) {
+		t.Error("one that knows it all has to wait")
+	}
+	again := n.followOn(t, first, told.Position(), nil)
+	if !waits(t, again.Follower) {
+		t.Error("one that is behind does not wait for NATS")
+	}
+	link.Heal()
+	if err := again.Await(t.Context()); err != nil {
+		t.Error(err)
+	}
+	again.awaitWords(t, "+x three")
+	n.awaitCurrent(t)
+}
+
+// A connection that nats.go has given up for good is followed by another one.
+func TestClosedForGood(t *testing.T) {
+	c := natstest.Start(t, 1)
+	n := join(t, Config{URLs: c.URLs(), Node: "n"})
+	told := n.follow(t, Position{}, nil)
+	n.awaitCurrent(t)
+	nc, _, err := n.link()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
+	n.awaitAway(t)
+	n.awaitCurrent(t)
+	if got := receipt(n.append(t, purge("one"))); got != "applied [n], pending [], failed []" {
+		t.Errorf("got %s", got)
+	}
+	told.awaitWords(t, "one")
+	nc, _, err = n.link()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.Close() // and the node is closed before there is one
+}
+
+// Who knows that something was missed does not serve because the first attempt to read it
+// has failed, but does so when they all fail for long.
+func TestGateWhileUnreadable(t *testing.T) {
+	shorten(t, &lapseAfter, 3*time.Second)
+	o := newOperator(t)
+	c := natstest.Start(t, 1, natstest.With(o.config))
+	publish, subscribe := permissions(t)
+	file := filepath.Join(t.TempDir(), "node.creds")
+	link := c.Link()
+	write := func(publish []string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(o.user(t, publish, subscribe)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(publish)
+	near := join(t, Config{URLs: c.URLs(), Node: "near", Credentials: file})
+	far := join(t, Config{URLs: link.URLs(), Node: "far", Credentials: file})
+	near.awaitCurrent(t)
+	told := far.follow(t, Position{}, nil)
+	far.awaitCurrent(t)
+	link.Cut()
+	far.awaitStatus(t, "to be disconnected", func(s Status) bool { return !s.Connected })
+	near.append(t, purge("one"))
+	write(slices.DeleteFunc(slices.Clone(publish), func(s string) bool { return strings.Contains(s, "CONSUMER.CREATE") }))
+	link.Heal()
+	far.awaitStatus(t, "to fail", func(s Status) bool {
+		return s.Connected && s.Last == 1 && s.Reason == reasonOf(context.DeadlineExceeded).text
+	})
+	if !waits(t, told.Follower) {
+		t.Error("it serves what was purged")
+	}
+	if err := told.Await(t.Context()); err != nil {
+		t.Errorf("as if NATS were away: %v", err)
+	}
+	if got := told.words(); got != "" {
+		t.Errorf("it was told %q", got)
 	}
 }

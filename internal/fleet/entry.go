@@ -33,6 +33,9 @@ const (
 	// anew, from its beginning; purges that the reset has made needless are not.
 	// Its position is that of the stream's beginning.
 	//
+	// If NATS is away it can also say that what this node has said to have applied is not
+	// known to this follower. Its position is the follower's own then: see Follow.
+	//
 	// If the stream is another one than that of the position before, then takedowns
 	// that were known need not be in it. It is safe to keep them: what was taken down
 	// does not come back because somebody has deleted a stream.
@@ -52,6 +55,17 @@ type Position struct {
 
 	// Seq is the sequence number of the entry in the stream, from 1 on.
 	Seq uint64 `json:"seq"`
+
+	// Time is when the servers of NATS got the entry, in nanoseconds of Unix time. It tells
+	// it from another one of the same number: a stream that is restored from a backup goes
+	// on from where that ends. 0: it is not known.
+	Time int64 `json:"time,omitempty"`
+}
+
+// isBehind returns whether something may not be applied up to a position that is so up to
+// another one.
+func (p Position) isBehind(other Position) bool {
+	return other != Position{} && (p.Stream != other.Stream || p.Seq < other.Seq)
 }
 
 // Entry is one of the log, as it is told to followers.
@@ -62,6 +76,7 @@ type Entry struct {
 	ID   string    // of the track; of Takedown and Lift
 	Data []byte    // as it was appended
 	Time time.Time // at which the servers of NATS have got it; that of Reset and Skip is zero
+	More bool      // others were appended together with it, behind it: nobody waits to hear of it alone
 }
 
 // Draft is an entry to be appended.
@@ -116,7 +131,7 @@ func (d Draft) compose(reply string) (*nats.Msg, error) {
 // parse returns the entry that a message is, false if it is none that this version
 // knows.
 func parse(m jetstream.Msg, at Position, sent time.Time) (Entry, bool) {
-	e := Entry{Position: at, Data: m.Data(), Time: sent}
+	e := Entry{Position: at, Data: m.Data(), Time: sent, More: m.Headers().Get(moreHeader) != ""}
 	id, takedown := strings.CutPrefix(m.Subject(), takedownSubject)
 	kind := Kind(m.Headers().Get(kindHeader))
 	switch {

@@ -48,8 +48,8 @@ const MaxStatus = 256 << 10
 // by goroutines that wait for them, and must not call methods of the Log but Status.
 // Each may be nil.
 type Events struct {
-	// Changed is called when a member of the Status other than Applied, Last and Lag
-	// has changed.
+	// Changed is called when a member of the Status other than Detail, Applied, Last and
+	// Lag has changed.
 	Changed func(Status)
 
 	// Failed is called each time that an entry could not be applied. Its error may be
@@ -72,14 +72,19 @@ type Status struct {
 	Current bool
 
 	// Reason says in words why it is not Current, or that another node has the same
-	// name. It has no URLs, names of users or files, and is empty if all is well.
-	Reason string
+	// name. It is one of a fixed set, and empty if all is well. Detail is what more is
+	// known, for operators: the subject that is not permitted, or what JetStream says, which
+	// may have paths of its servers. Neither has URLs, users or files of this node.
+	Reason, Detail string
 
 	// Applied is the sequence number up to which all followers have applied the log, 0
 	// without one. Last is the last one that is known to be in the log, and Lag how many
 	// are between them.
 	Applied, Last, Lag uint64
 }
+
+// Why returns all that is known of why something is not as it should be, for operators.
+func (s Status) Why() string { return reason{s.Reason, s.Detail}.String() }
 
 // Log is a node's connection to its fleet. Its methods can be called by any number of
 // goroutines.
@@ -88,26 +93,30 @@ type Log struct {
 	instance string // of this process, random
 	opened   time.Time
 
-	ctx      context.Context // until it is closed
-	cancel   context.CancelFunc
-	dialing  context.Context // until nothing may be connected any more
-	hangUp   context.CancelFunc
-	finished chan struct{}  // closed with the connection
-	work     sync.WaitGroup // of the log and its followers
-	serving  chan struct{}  // has one in it while a status is answered
-	tokens   chan struct{}  // one for each Append that may be in progress
+	ctx     context.Context // until it is closed
+	cancel  context.CancelFunc
+	dialing context.Context // until nothing may be connected any more
+	hangUp  context.CancelFunc
+	work    sync.WaitGroup // of the log and its followers
+	serving chan struct{}  // has one in it while a status is answered
+	tokens  chan struct{}  // one for each Append that may be in progress
+
+	registered chan struct{} // closed once this node is
 
 	mu         sync.Mutex
 	changed    chan struct{} // closed and made anew when what Await waits for has changed
 	closed     bool
-	nc         *nats.Conn         // nil at first
+	nc         *nats.Conn         // nil until there is one
+	finished   chan struct{}      // closed when it is closed for good
 	connection context.Context    // of the present connection; nil if there is none
 	cut        context.CancelFunc // ends it
 	session    *session           // nil if the log can't be read
-	why        string             // there is no session, in words
-	denied     string             // what NATS did not permit over this connection, in words
+	why        reason             // there is no session
+	denied     reason             // what NATS did not permit over this connection
+	unfit      bool               // the stream is set up to lose entries
 	namesake   time.Time          // when another node of this name was last seen
 	revision   uint64             // of this node's registration; of the goroutine that registers
+	formers    []former           // which are still registered, as far as is known
 	followers  map[*Follower]struct{}
 	owed       []owed           // answers to those who append, by sequence number
 	calls      map[string]*call // which wait for answers, by their ID
@@ -125,16 +134,16 @@ func Open(c Config) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{
-		config:    c,
-		instance:  rand.Text(),
-		opened:    time.Now(),
-		finished:  make(chan struct{}),
-		serving:   make(chan struct{}, 1),
-		tokens:    make(chan struct{}, maxAppends),
-		changed:   make(chan struct{}),
-		why:       "there is no connection to NATS yet",
-		followers: make(map[*Follower]struct{}),
-		calls:     make(map[string]*call),
+		config:     c,
+		instance:   rand.Text(),
+		opened:     time.Now(),
+		serving:    make(chan struct{}, 1),
+		tokens:     make(chan struct{}, maxAppends),
+		registered: make(chan struct{}),
+		changed:    make(chan struct{}),
+		why:        reason{text: "there is no connection to NATS yet"},
+		followers:  make(map[*Follower]struct{}),
+		calls:      make(map[string]*call),
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.dialing, l.hangUp = context.WithCancel(context.Background())
@@ -166,15 +175,15 @@ func (l *Log) end(leave bool) {
 		l.hangUp() // it tries to connect, which nobody waits for any more
 	}
 	l.work.Wait()
-	if leave {
-		l.unregister()
+	if leave && l.revision != 0 {
+		_ = l.unregister(context.Background(), l.config.Node, l.revision) // who can't leave is missed
 	}
 	l.mu.Lock()
-	nc = l.nc // it may have come late
+	nc, finished := l.nc, l.finished // they may have come late
 	l.mu.Unlock()
 	if nc != nil {
 		nc.Close()
-		<-l.finished
+		<-finished
 	}
 	l.hangUp()
 	l.serving <- struct{}{} // nobody answers any more
@@ -185,15 +194,16 @@ func (l *Log) Status() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := Status{Connected: l.connection != nil, Current: l.session != nil}
+	var why reason
 	if l.session != nil {
 		s.Last = l.session.last
 	} else {
-		s.Reason = l.why
+		why = l.why
 	}
 	for f := range l.followers {
 		if !f.isCurrent() {
 			s.Current = false
-			s.Reason = cmp.Or(s.Reason, f.why)
+			why = cmp.Or(why, f.why)
 		}
 	}
 	s.Applied = l.applied()
@@ -201,10 +211,11 @@ func (l *Log) Status() Status {
 	s.Lag = s.Last - s.Applied
 	switch {
 	case !s.Current:
-		s.Reason = cmp.Or(s.Reason, "the log is being caught up with")
+		why = cmp.Or(why, reason{text: "the log is being caught up with"})
 	case !l.namesake.IsZero():
-		s.Reason = "another node has the same name"
+		why = reason{text: "another node has the same name"}
 	}
+	s.Reason, s.Detail = why.text, why.detail
 	return s
 }
 

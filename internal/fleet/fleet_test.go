@@ -25,6 +25,9 @@ func TestAppend(t *testing.T) {
 	}
 	for _, s := range told {
 		s.awaitWords(t, "one +OSBan_sH_b8 two -OSBan_sH_b8")
+		if s.told[0].More || !s.told[1].More || !s.told[2].More || s.told[3].More {
+			t.Errorf("%+v", s.told)
+		}
 		if s.Position() != s.told[3].Position || s.told[3].Seq != 4 || string(s.told[3].Data) != "note" || s.told[3].Time.IsZero() {
 			t.Errorf("at %v, after %+v", s.Position(), s.told[3])
 		}

@@ -8,6 +8,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// replayMax is how many entries a follower is told one by one that has never applied anything. If
+// there are more everything counts as purged, which is quicker, and loses nothing where
+// nothing is stored. A test may lower it.
+var replayMax uint64 = 256
+
 // certainAfter is how long it must look as if entries were missing until it counts: a
 // leader that was just elected may be late. A test may shorten it.
 var certainAfter = 5 * time.Second
@@ -42,10 +47,10 @@ func (f *Follower) follow(s *session) error {
 	}
 	last := info.State.LastSeq
 	f.log.heard(s, last)
-	f.stumbled = time.Time{}
 	f.change(func() {
-		f.reading, f.target, f.why = s, last, ""
-		if f.at != (Position{s.id, last}) {
+		f.stumbled = time.Time{}
+		f.reading, f.target, f.why = s, last, reason{}
+		if f.at.Stream != s.id || f.at.Seq != last {
 			f.current = nil
 		}
 	})
@@ -75,6 +80,8 @@ func (f *Follower) isBehind(s *session) bool {
 // known, can be followed.
 func (f *Follower) enter(ctx context.Context, s *session, last uint64) error {
 	switch {
+	case f.at == Position{} && last > replayMax:
+		return f.reset(s, last)
 	case f.at == Position{}:
 		f.log.mu.Lock()
 		f.at.Stream = s.id
@@ -84,11 +91,18 @@ func (f *Follower) enter(ctx context.Context, s *session, last uint64) error {
 	case f.at.Seq > last:
 		return f.suspect(s, last)
 	}
+	other, err := f.isOther(ctx)
+	if err != nil {
+		return err
+	}
+	if other {
+		return f.reset(s, last)
+	}
 	if f.at.Seq == last {
 		f.suspected = time.Time{}
 		return nil
 	}
-	_, err := f.log.message(ctx, streamName, query{Seq: f.at.Seq + 1, Next: everySubject})
+	_, err = f.log.message(ctx, streamName, query{Seq: f.at.Seq + 1, Next: everySubject})
 	switch {
 	case err == nil:
 		f.suspected = time.Time{}
@@ -98,7 +112,20 @@ func (f *Follower) enter(ctx context.Context, s *session, last uint64) error {
 	case last > f.covered:
 		return f.suspect(s, last)
 	}
-	return f.pass(Position{s.id, last})
+	return f.pass(Position{Stream: s.id, Seq: last})
+}
+
+// isOther returns whether the log has another entry where the follower has applied one. If it
+// has none there any more nobody can tell.
+func (f *Follower) isOther(ctx context.Context) (bool, error) {
+	if f.at.Time == 0 {
+		return false, nil
+	}
+	m, err := f.log.message(ctx, streamName, query{Seq: f.at.Seq})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	return err == nil && m.Time.UnixNano() != f.at.Time, err
 }
 
 // suspect resets the follower if it has looked for long enough as if the end of the log were
@@ -137,10 +164,10 @@ func (f *Follower) take(ctx context.Context, s *session, m jetstream.Msg, meta *
 	if seq > f.at.Seq+1 && seq-1 > f.covered {
 		return f.gap(ctx, s, seq)
 	}
-	at := Position{s.id, seq}
+	at := Position{s.id, seq, meta.Timestamp.UnixNano()}
 	e, known := parse(m, at, meta.Timestamp)
 	if to := m.Headers().Get(replyHeader); known && to != "" && time.Until(meta.Timestamp) > s.skew-answerFor {
-		f.log.owe(owed{seq: seq, to: to, more: m.Headers().Get(moreHeader) != ""})
+		f.log.owe(owed{seq: seq, to: to, more: e.More})
 	}
 	if known && (e.Kind != Purge || seq > f.covered) {
 		if err := f.do(e); err != nil {

@@ -9,25 +9,9 @@ import (
 	"github.com/voyo-music/caddy-voyo/internal/contain"
 )
 
-var (
-	// ErrBehind says that a follower did not get as far as it has to within gatePatience.
-	ErrBehind = errors.New("the node has not caught up with its fleet")
-
-	// ErrFailing says that a follower does not get on because what it has to apply fails.
-	ErrFailing = errors.New("the node can't apply what its fleet has decided")
-
-	// ErrNotKept is wrapped by what apply returns if the entry is in effect but may not
-	// be so after a restart: the disk has failed, for instance.
-	ErrNotKept = errors.New("applied, but not kept")
-)
-
-const (
-	// openPatience is how long after Open a follower's Await waits for NATS.
-	openPatience = 5 * time.Second
-
-	// gatePatience bounds how long Await waits for a follower to catch up.
-	gatePatience = 5 * time.Second
-)
+// ErrNotKept is wrapped by what apply returns if the entry is in effect but may not be so
+// after a restart: the disk has failed, for instance.
+var ErrNotKept = errors.New("applied, but not kept")
 
 // How long to wait until an entry is applied again. A test may shorten it.
 var (
@@ -56,12 +40,12 @@ type Follower struct {
 	tried   *session // in which it could not read the log, at least once
 	reached bool     // it has been current before
 	failing bool     // what is to be applied next has failed
+	dated   bool     // what the node has said to have applied is not in effect
 	closed  bool
-	why     string // it does not get on, in words
+	why     reason // it does not get on
 
-	// These are of its goroutine alone.
-	suspected time.Time // when it first seemed that entries are missing
-	stumbled  time.Time // since when the log can't be followed
+	stumbled  time.Time // since when the log can't be followed in its session
+	suspected time.Time // when it first seemed that entries are missing; of its goroutine alone
 }
 
 // Follow has the entries behind a position applied, one after another, in order, by a
@@ -72,10 +56,16 @@ type Follower struct {
 // ignored than refused. The same entry can be applied again after a restart from an
 // older position, and behind a Reset.
 //
+// known is how far the node has said to have applied the log, by another follower or
+// another log; the zero value if it has not. A follower that is behind that must not have
+// anything served: its gate stays shut until it has caught up or, if it can't because NATS is
+// away, until it has been told a Reset at the position that it has, after openPatience. It
+// follows from there when NATS is back.
+//
 // apply's context is done when the follower or the log is closed. A node has answered
 // for an entry when all its followers have applied it; a log without followers answers
 // for none.
-func (l *Log) Follow(from Position, apply func(context.Context, Entry) error) *Follower {
+func (l *Log) Follow(from, known Position, apply func(context.Context, Entry) error) *Follower {
 	f := &Follower{
 		log:     l,
 		apply:   apply,
@@ -83,6 +73,7 @@ func (l *Log) Follow(from Position, apply func(context.Context, Entry) error) *F
 		started: time.Now(),
 		at:      from,
 		told:    from,
+		dated:   from.isBehind(known),
 	}
 	f.ctx, f.cancel = context.WithCancel(l.ctx)
 	l.mu.Lock()
@@ -146,75 +137,6 @@ func (f *Follower) isCurrent() bool {
 	return f.current != nil && f.current == f.log.session && !f.failing
 }
 
-// passage is what the gate does with those who come.
-type passage int
-
-const (
-	open   passage = iota
-	shut           // for the time being
-	broken         // until what fails is well again
-)
-
-// gate returns what it does at a time. Log.mu is held.
-func (f *Follower) gate(now time.Time) passage {
-	s := f.log.session
-	switch {
-	case f.closed || f.log.closed:
-		return open
-	case f.failing:
-		return broken
-	case s != nil && f.current == s:
-		return open
-	case s != nil && (f.reading == s || f.tried != s):
-		return shut
-	case now.Before(f.log.opened.Add(openPatience)) && !f.reached: // NATS may be there in a moment
-		return shut
-	case s != nil && now.Before(f.started.Add(openPatience)) && !f.reached: // it is there, and the follower is new
-		return shut
-	default:
-		return open
-	}
-}
-
-// Await is the gate in front of what is kept: it returns nil when that may be served.
-//
-// That is at once, at the cost of an atomic load, while the follower is current: it has
-// applied what was in the log when this node last connected. While it catches up Await
-// blocks, for 5 seconds at most (gatePatience), and then returns ErrBehind; if what it has to
-// apply fails it returns ErrFailing at once. While NATS is away, which includes that
-// it has no quorum, Await returns nil at once, so that the node goes on serving, except
-// during the 5 seconds after Open (openPatience), when it waits for the first catch-up. It returns the
-// context's error if that is done first, and nil when the follower is closed.
-func (f *Follower) Await(ctx context.Context) error {
-	if f.passes.Load() {
-		return nil
-	}
-	patience := time.NewTimer(gatePatience)
-	defer patience.Stop()
-	late := false
-	for {
-		f.log.mu.Lock()
-		state, changed := f.gate(time.Now()), f.log.changed
-		f.passes.Store(state == open)
-		f.log.mu.Unlock()
-		switch {
-		case state == open:
-			return nil
-		case state == broken:
-			return ErrFailing
-		case late:
-			return ErrBehind
-		}
-		select {
-		case <-changed:
-		case <-patience.C:
-			late = true // if it still is not open
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
 // run follows the log in each of its sessions.
 func (f *Follower) run() {
 	wait := retryEvery
@@ -229,6 +151,9 @@ func (f *Follower) run() {
 			continue
 		}
 		f.stumble(err)
+		if time.Since(f.stumbled) >= lapseAfter {
+			f.forget()
+		}
 		if f.at != before {
 			wait = retryEvery
 		}
@@ -239,6 +164,12 @@ func (f *Follower) run() {
 
 // awaitSession returns the session once there is one, nil when the follower is closed.
 func (f *Follower) awaitSession() *session {
+	var late <-chan time.Time
+	if f.dated {
+		patience := time.NewTimer(time.Until(f.started.Add(openPatience)))
+		defer patience.Stop()
+		late = patience.C
+	}
 	for {
 		f.log.mu.Lock()
 		s, changed := f.log.session, f.log.changed
@@ -251,8 +182,18 @@ func (f *Follower) awaitSession() *session {
 		}
 		select {
 		case <-changed:
+		case <-late:
+			f.forget()
 		case <-f.ctx.Done():
 		}
+	}
+}
+
+// forget has everything count as purged that may be older than what the node has said to have
+// applied, because it can't be told what that was.
+func (f *Follower) forget() {
+	if f.dated && f.do(Entry{Position: f.at, Kind: Reset}) == nil {
+		f.change(func() { f.dated = false })
 	}
 }
 
@@ -260,11 +201,11 @@ func (f *Follower) awaitSession() *session {
 // reason not to be current any more: a server that has told what is in the log may have
 // been restarted.
 func (f *Follower) stumble(err error) {
-	if f.stumbled.IsZero() {
-		f.stumbled = time.Now()
-	}
 	f.change(func() {
-		f.tried, f.why = f.log.session, words(err)
+		if f.stumbled.IsZero() || f.tried != f.log.session {
+			f.stumbled = time.Now()
+		}
+		f.tried, f.why = f.log.session, reasonOf(err)
 		if time.Since(f.stumbled) >= lapseAfter || f.current != f.reading {
 			f.reading, f.current = nil, nil
 		}
@@ -288,7 +229,7 @@ func (f *Follower) move(to Position) {
 	arrived := f.reading != nil && f.current != f.reading && to.Stream == f.reading.id && to.Seq >= max(f.target, f.covered)
 	l.mu.Unlock()
 	if arrived {
-		f.change(func() { f.current, f.reached, f.why = f.reading, true, "" })
+		f.change(func() { f.current, f.reached, f.dated, f.why = f.reading, true, false, reason{} })
 	}
 	l.settle()
 }
@@ -310,7 +251,7 @@ func (f *Follower) do(e Entry) error {
 			f.done(e.Position)
 			return nil
 		}
-		f.change(func() { f.failing, f.why = true, "what the fleet has decided can't be applied" })
+		f.change(func() { f.failing, f.why = true, reason{text: "what the fleet has decided can't be applied"} })
 		if !pause(f.ctx, wait) {
 			return f.ctx.Err()
 		}
@@ -324,7 +265,7 @@ func (f *Follower) done(at Position) {
 	well := !f.failing
 	f.log.mu.Unlock()
 	if !well {
-		f.change(func() { f.failing, f.why = false, "" })
+		f.change(func() { f.failing, f.why = false, reason{} })
 	}
 }
 

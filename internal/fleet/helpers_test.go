@@ -124,8 +124,14 @@ type story struct {
 // follow has a follower take note of what it is told. fail may be nil.
 func (n *node) follow(t *testing.T, from Position, fail func(Entry) error) *story {
 	t.Helper()
+	return n.followOn(t, from, Position{}, fail)
+}
+
+// followOn does so on a node that has said to have applied what there is up to a position.
+func (n *node) followOn(t *testing.T, from, known Position, fail func(Entry) error) *story {
+	t.Helper()
 	s := &story{notes: &notes{news: make(chan struct{})}, fail: fail}
-	s.Follower = n.Follow(from, func(_ context.Context, e Entry) error {
+	s.Follower = n.Follow(from, known, func(_ context.Context, e Entry) error {
 		if s.fail != nil {
 			if err := s.fail(e); err != nil {
 				return err

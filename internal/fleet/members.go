@@ -44,6 +44,7 @@ func (l *Log) register(ctx context.Context, js jetstream.JetStream) error {
 		if err == nil {
 			l.revision = revision
 			l.sawNamesake(seen)
+			l.isRegistered(ctx)
 			return nil
 		}
 		if !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
@@ -64,24 +65,9 @@ func (l *Log) register(ctx context.Context, js jetstream.JetStream) error {
 	return fmt.Errorf("registering: %w", jetstream.ErrKeyRevisionMismatch)
 }
 
-// leavePatience bounds how long it may take to unregister.
+// leavePatience bounds how long it may take to unregister, or to be registered by another name
+// before.
 const leavePatience = time.Second
-
-// unregister removes this node's record from the bucket, and no other one's that has been
-// written since. Nothing registers any more.
-func (l *Log) unregister() {
-	_, js, err := l.link()
-	if err != nil || l.revision == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), leavePatience)
-	defer cancel()
-	bucket, err := js.KeyValue(ctx, bucketName)
-	if err != nil {
-		return
-	}
-	_ = bucket.Delete(ctx, l.config.Node, jetstream.LastRevision(l.revision)) // who can't leave is missed
-}
 
 // sawNamesake takes note of whether another node of this name has written lately.
 func (l *Log) sawNamesake(seen bool) {
@@ -105,7 +91,7 @@ func parseRecord(data []byte) (r record) {
 }
 
 // names asks the bucket's leader for the names that are registered, sorted. Among them
-// may be some that an operator has removed: see registered.
+// may be some that an operator has removed: see lookUp.
 func (l *Log) names(ctx context.Context) ([]string, error) {
 	l.mu.Lock()
 	s := l.session
@@ -125,9 +111,9 @@ func (l *Log) names(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// registered returns what a node has registered, nil if it has not. An entry that was
+// lookUp returns what a node has registered, nil if it has not. An entry that was
 // deleted leaves one without data behind.
-func (l *Log) registered(ctx context.Context, name string) (*message, error) {
+func (l *Log) lookUp(ctx context.Context, name string) (*message, error) {
 	m, err := l.message(ctx, bucketStream, query{Last: nodeSubject + name})
 	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && len(m.Data) == 0 {
 		return nil, nil //nolint:nilnil // that there is none is no failure

@@ -112,6 +112,35 @@ func TestLeave(t *testing.T) {
 	join(t, Config{URLs: []string{"nats://127.0.0.1:1"}, Node: "nowhere"}).Leave()
 }
 
+// A node that goes on under another name is missed under the one that it had until it is
+// registered as the other.
+func TestLeaveTo(t *testing.T) {
+	c := natstest.Start(t, 1)
+	stay := join(t, Config{URLs: c.URLs(), Node: "stay"})
+	stay.follow(t, Position{}, nil)
+	before := join(t, Config{URLs: c.URLs(), Node: "before"})
+	link := c.Link()
+	link.Cut()
+	between, after := join(t, Config{URLs: link.URLs(), Node: "between"}), join(t, Config{URLs: link.URLs(), Node: "after"})
+	after.follow(t, Position{}, nil)
+	stay.awaitCurrent(t)
+	before.awaitCurrent(t)
+	before.LeaveTo(between.Log)
+	between.LeaveTo(after.Log)
+	if got := receipt(stay.append(t, purge("one"))); got != "applied [stay], pending [before], failed []" {
+		t.Errorf("while it can't join: %s", got)
+	}
+	link.Heal()
+	after.awaitCurrent(t)
+	if got := receipt(stay.append(t, purge("two"))); got != "applied [after stay], pending [], failed []" {
+		t.Errorf("when it has joined: %s", got)
+	}
+	after.LeaveTo(stay.Log) // which is registered already
+	if got := receipt(stay.append(t, purge("three"))); got != "applied [stay], pending [], failed []" {
+		t.Errorf("when it has left: %s", got)
+	}
+}
+
 // Two nodes of one name are told so, both of them, until one is gone; one that is started
 // again is not.
 func TestNamesakes(t *testing.T) {

@@ -47,13 +47,13 @@ func (l *Log) Nodes(ctx context.Context) ([]Node, error) {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnknownNodes, ctx.Err())
 		}
-		return nil, fmt.Errorf("%w: %s", ErrUnknownNodes, words(err))
+		return nil, fmt.Errorf("%w: %s", ErrUnknownNodes, reasonOf(err))
 	}
 	c, reply := l.begin()
 	defer l.finish(reply)
 	asked := time.Now()
 	if err := l.ask(reply); err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrUnknownNodes, words(err))
+		return nil, fmt.Errorf("%w: %s", ErrUnknownNodes, reasonOf(err))
 	}
 	patience, end := context.WithTimeout(ctx, statusPatience)
 	defer end()
@@ -90,9 +90,9 @@ func (l *Log) describe(ctx context.Context, answers map[string][][]answer) ([]No
 	found := make(chan []Node, len(answers))
 	for name, instances := range answers {
 		lookups.Go(func() error {
-			m, err := l.registered(ctx, name)
+			m, err := l.lookUp(ctx, name)
 			if err != nil {
-				return fmt.Errorf("%w: %s", ErrUnknownNodes, words(err))
+				return fmt.Errorf("%w: %s", ErrUnknownNodes, reasonOf(err))
 			}
 			var r record
 			var renewed time.Time

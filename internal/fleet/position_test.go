@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +55,7 @@ func TestDropped(t *testing.T) {
 	n := join(t, Config{URLs: c.URLs(), Node: "n"})
 	told := n.follow(t, Position{}, nil)
 	told.awaitWords(t, "+a 1")
+	n.awaitCurrent(t)
 	from := told.Position()
 	n.Close()
 	w.append(t, purge("2"), Draft{Kind: Takedown, ID: "b"}, purge("3"), purge("4"), Draft{Kind: Lift, ID: "a"}, purge("5"), purge("6"))
@@ -138,6 +141,7 @@ func TestRemoved(t *testing.T) {
 	n := join(t, Config{URLs: c.URLs(), Node: "n"})
 	told := n.follow(t, Position{}, nil)
 	told.awaitWords(t, "one")
+	n.awaitCurrent(t)
 	from := told.Position()
 	n.Close()
 	w.append(t, purge("two"), Draft{Kind: Takedown, ID: "x"}, purge("three"), purge("four"))
@@ -170,9 +174,58 @@ func TestRemoved(t *testing.T) {
 	n.awaitCurrent(t)
 
 	// a position that the log does not have: it was restored from an old copy
-	restored := n.follow(t, Position{from.Stream, 99}, nil)
+	restored := n.follow(t, Position{Stream: from.Stream, Seq: 99}, nil)
 	restored.awaitWords(t, "reset skip")
 	n.awaitCurrent(t)
+}
+
+// A node that was away while the stream was restored from a backup, and has grown since, finds
+// another entry where it was. What it has not seen counts as purged.
+func TestRestored(t *testing.T) {
+	c, w, _ := writer(t)
+	w.append(t, purge("one"), Draft{Kind: Takedown, ID: "a"})
+	backup := c.Backup(0)
+	n := join(t, Config{URLs: c.URLs(), Node: "n"})
+	told := n.follow(t, Position{}, nil)
+	told.awaitWords(t, "one +a")
+	n.awaitCurrent(t)
+	before := told.Position()
+	w.append(t, purge("three"), purge("four"))
+	told.awaitWords(t, "one +a three four")
+	from := told.Position()
+	n.Close()
+	c.Restore(0, backup)
+	w.awaitAway(t)
+	w.awaitCurrent(t)
+	w.append(t, Draft{Kind: Takedown, ID: "b"}, purge("four'"), purge("five"))
+
+	n = join(t, Config{URLs: c.URLs(), Node: "n"})
+	grown := n.follow(t, from, nil)
+	grown.awaitWords(t, "reset +a +b skip")
+	n.awaitCurrent(t)
+	for _, at := range []Position{before, {Stream: before.Stream, Seq: before.Seq}} { // an old version has noted no time
+		same := n.follow(t, at, nil)
+		same.awaitWords(t, "+b four' five")
+	}
+}
+
+// One that has never applied anything does not apply each of many purges, but all takedowns.
+func TestManyPurges(t *testing.T) {
+	shorten(t, &replayMax, 3)
+	c, w, _ := writer(t)
+	w.append(t, purge("1"), Draft{Kind: Takedown, ID: "a"}, purge("3"))
+	n := join(t, Config{URLs: c.URLs(), Node: "n"})
+	few := n.follow(t, Position{}, nil)
+	few.awaitWords(t, "1 +a 3")
+	w.append(t, purge("4"))
+	few.awaitWords(t, "1 +a 3 4")
+	many := n.follow(t, Position{}, nil)
+	many.awaitWords(t, "reset +a skip")
+	w.append(t, purge("5"))
+	many.awaitWords(t, "reset +a skip 5")
+	if many.Position() != few.Position() {
+		t.Errorf("at %v, not %v", many.Position(), few.Position())
+	}
 }
 
 // As long as it is not certain that something is missing there is no reset.
@@ -180,8 +233,8 @@ func TestUncertain(t *testing.T) {
 	c, w, told := writer(t)
 	w.append(t, purge("one"))
 	n := join(t, Config{URLs: c.URLs(), Node: "n"})
-	ahead := n.follow(t, Position{told.Position().Stream, 2}, nil)
-	n.awaitStatus(t, "to be uncertain", func(s Status) bool { return s.Reason == words(errUncertain) })
+	ahead := n.follow(t, Position{Stream: told.Position().Stream, Seq: 2}, nil)
+	n.awaitStatus(t, "to be uncertain", func(s Status) bool { return s.Reason == reasonOf(errUncertain).text })
 	w.append(t, purge("two"), purge("three")) // it was there before
 	ahead.awaitWords(t, "three")
 	n.awaitCurrent(t)
@@ -200,17 +253,63 @@ func TestOperatorsStream(t *testing.T) {
 	}
 	n := join(t, Config{URLs: c.URLs(), Node: "n"})
 	told := n.follow(t, Position{}, nil)
-	n.awaitStatus(t, "to refuse a stream that forgets", func(s Status) bool { return s.Reason == words(errUnfit) })
-	config.MaxAge = 0
-	if _, err := js.UpdateStream(t.Context(), config); err != nil {
-		t.Fatal(err)
+	n.awaitStatus(t, "to refuse a stream that forgets", func(s Status) bool { return s.Reason == reasonOf(errUnfit).text })
+	set := func(change func()) {
+		t.Helper()
+		change()
+		if _, err := js.UpdateStream(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
 	}
+	set(func() { config.MaxAge = 0 })
 	n.awaitCurrent(t)
 	n.append(t, purge("one"))
+	set(func() { config.MaxBytes = 1 << 20 }) // later, too
+	n.awaitStatus(t, "to refuse a stream that rolls", func(s Status) bool { return s.Reason == reasonOf(errUnfit).text })
+	if _, err := n.Append(t.Context(), purge("lost")); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "max_bytes") {
+		t.Errorf("got %v", err)
+	}
+	set(func() { config.Discard = jetstream.DiscardNew })
+	n.awaitCurrent(t)
 	for _, subject := range []string{"voyo.fleet.other", purgeSubject, takedownSubject + "x"} { // by hand
 		if _, err := js.Publish(t.Context(), subject, []byte("hand")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	told.awaitWords(t, "one skip hand +x")
+}
+
+// What a stream must be like so that nothing is lost.
+func TestUnfit(t *testing.T) {
+	for name, c := range map[string]struct {
+		config jetstream.StreamConfig
+		want   bool
+	}{
+		"the default":              {jetstream.StreamConfig{MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: 9}, false},
+		"an age":                   {jetstream.StreamConfig{MaxAge: time.Hour}, true},
+		"a work queue":             {jetstream.StreamConfig{Retention: jetstream.WorkQueuePolicy}, true},
+		"bytes":                    {jetstream.StreamConfig{MaxBytes: 1 << 30}, true},
+		"entries":                  {jetstream.StreamConfig{MaxMsgs: 1 << 20}, true},
+		"bytes and no room at all": {jetstream.StreamConfig{MaxBytes: 1 << 30, Discard: jetstream.DiscardNew}, false},
+	} {
+		if got := unfit(c.config); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+// Everyone may read what is said of an error, whatever a server says of it, but an operator
+// is told that, too.
+func TestReasons(t *testing.T) {
+	for _, code := range []jetstream.ErrorCode{10049, 10077} {
+		const said = "mkdir /srv/nats: permission denied"
+		got := reasonOf(fmt.Errorf("creating: %w", &jetstream.APIError{Code: 500, ErrorCode: code, Description: said}))
+		if got.text == "" || strings.Contains(got.text, "srv") || !strings.Contains(got.String(), said) {
+			t.Errorf("%d: %q", code, got)
+		}
+	}
+	got := Status{Reason: "a reason", Detail: "more"}
+	if got.Why() != "a reason: more" || (Status{Reason: "a reason"}).Why() != "a reason" {
+		t.Errorf("got %q", got.Why())
+	}
 }

@@ -45,12 +45,25 @@ type session struct {
 	last uint64 // sequence number known to be in the log; under Log.mu
 }
 
-// run connects, and has sessions until the log is closed.
+// run connects, and has sessions, until the log is closed. A connection that nats.go closes
+// for good, as it does after errors that it does not know, is followed by another one.
 func (l *Log) run() {
-	nc := l.connect()
-	if nc == nil {
-		return
+	for nc := l.connect(); nc != nil; nc = l.connect() {
+		l.stay(nc)
+		l.mu.Lock()
+		l.nc = nil
+		if l.ctx.Err() != nil {
+			l.nc = nc // to be closed
+		}
+		l.mu.Unlock()
+		if !pause(l.ctx, pauseMax) {
+			return
+		}
 	}
+}
+
+// stay has sessions over a connection until that is closed for good, or the log is.
+func (l *Log) stay(nc *nats.Conn) {
 	if err := l.listen(nc); err != nil { // only a closed connection has one
 		l.trouble(err)
 		return
@@ -68,7 +81,7 @@ func (l *Log) run() {
 }
 
 // awaitConnection returns the context of the connection once there is one, false when
-// the log is closed.
+// it is closed for good, or the log is.
 func (l *Log) awaitConnection(nc *nats.Conn) (context.Context, bool) {
 	for {
 		l.mu.Lock()
@@ -84,6 +97,9 @@ func (l *Log) awaitConnection(nc *nats.Conn) (context.Context, bool) {
 		select {
 		case <-changed:
 		case <-l.ctx.Done():
+		case <-l.finished:
+			again.Stop()
+			return nil, false
 		case <-again.C: // nats.go does not tell of each error
 			if err := nc.LastError(); err != nil {
 				l.trouble(err)
@@ -101,7 +117,7 @@ func (l *Log) attend(connection context.Context) error {
 	}
 	l.mu.Lock()
 	if connection.Err() == nil {
-		l.session, l.why = s, ""
+		l.session, l.why = s, reason{}
 	}
 	l.refresh()
 	l.mu.Unlock()
@@ -113,7 +129,7 @@ func (l *Log) attend(connection context.Context) error {
 	l.mu.Lock()
 	if l.session == s {
 		l.session = nil
-		l.why = words(err)
+		l.why = reasonOf(err)
 	}
 	l.refresh()
 	l.mu.Unlock()
@@ -141,8 +157,8 @@ func (l *Log) join(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if unfit(info.Config) {
-		return nil, errUnfit
+	if err := l.inspect(info); err != nil {
+		return nil, err
 	}
 	nodes, err := js.Stream(ctx, bucketStream)
 	if err != nil {
@@ -168,6 +184,11 @@ func (l *Log) keep(s *session) error {
 		if err == nil && identity(info) != s.id || errors.Is(err, jetstream.ErrStreamNotFound) {
 			return errReplaced
 		}
+		if err == nil {
+			if err := l.inspect(info); err != nil {
+				return err
+			}
+		}
 		if err == nil && time.Since(renewed) >= renewEvery {
 			if err = l.register(s.ctx, s.js); err == nil {
 				renewed = time.Now()
@@ -181,6 +202,17 @@ func (l *Log) keep(s *session) error {
 			return errors.Join(errLapsed, err)
 		}
 	}
+}
+
+// inspect returns errUnfit if the stream is none to rely on. As long as that is so nothing is
+// appended.
+func (l *Log) inspect(info *jetstream.StreamInfo) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unfit = unfit(info.Config); l.unfit {
+		return errUnfit
+	}
+	return nil
 }
 
 // heard takes note of a sequence number that is in the log.

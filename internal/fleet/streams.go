@@ -98,14 +98,16 @@ func ensure[T any](ctx context.Context, missing, exists error,
 }
 
 // unfit returns whether a stream that an operator has made is none to rely on: takedowns
-// must stay, and every node must get each entry.
+// must stay, and every node must get each entry. Where its size is bounded the oldest entries
+// must not make room for others.
 func unfit(c jetstream.StreamConfig) bool {
-	return c.Retention != jetstream.LimitsPolicy || c.MaxAge != 0
+	rolls := c.Discard == jetstream.DiscardOld && (c.MaxBytes > 0 || c.MaxMsgs > 0)
+	return c.Retention != jetstream.LimitsPolicy || c.MaxAge != 0 || rolls
 }
 
 // query is which message of a stream is wanted.
 type query struct {
-	Seq  uint64 `json:"seq,omitempty"`          // it, or a later one
+	Seq  uint64 `json:"seq,omitempty"`          // it, or the first one behind it if there is Next
 	Next string `json:"next_by_subj,omitempty"` // the first one from Seq on with this subject
 	Last string `json:"last_by_subj,omitempty"` // the last one with this subject
 }

@@ -195,3 +195,31 @@ func (c *Cluster) Restart(i int) {
 		c.t.Fatal(err)
 	}
 }
+
+// Backup returns a copy of what a server keeps, which is stopped for as long as that takes.
+func (c *Cluster) Backup(i int) string {
+	c.t.Helper()
+	backup := c.t.TempDir()
+	c.Stop(i)
+	if err := os.CopyFS(backup, os.DirFS(c.servers[i].store())); err != nil {
+		c.t.Fatal(err)
+	}
+	c.Restart(i)
+	return backup
+}
+
+// Restore has a server go on from a copy.
+func (c *Cluster) Restore(i int, backup string) {
+	c.t.Helper()
+	c.Stop(i)
+	store := c.servers[i].store()
+	if err := errors.Join(os.RemoveAll(store), os.CopyFS(store, os.DirFS(backup))); err != nil {
+		c.t.Fatal(err)
+	}
+	c.Restart(i)
+}
+
+// store returns the directory where the server keeps its streams.
+func (s *server) store() string {
+	return filepath.Join(filepath.Dir(s.command[len(s.command)-1]), "store")
+}
