@@ -9,15 +9,11 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/voyo-music/caddy-voyo/internal/byterange"
 	"github.com/voyo-music/caddy-voyo/internal/contain"
 )
-
-// buffers hold what is on its way from an upstream to one client.
-var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
 // forward answers a GET or HEAD with what the upstream has, uncached: the range
 // and the preconditions are the upstream's to evaluate. The exchange ends with the
@@ -205,8 +201,9 @@ func forwardHeader(r *http.Request) http.Header {
 
 // pipe sends the body as it comes, and makes sure that it is as long as it says.
 func pipe(p *response, a *answer) error {
-	buf := buffers.Get().(*[64 << 10]byte)
-	defer buffers.Put(buf)
+	buf := newBuffer()
+	var werr error
+	defer func() { buf.release(werr) }()
 	var total int64
 	for {
 		n, err := a.Read(buf[:])
@@ -214,7 +211,7 @@ func pipe(p *response, a *answer) error {
 			return fmt.Errorf("%w: body is too long", ErrBadAnswer)
 		}
 		if n > 0 {
-			werr := p.write(buf[:n])
+			werr = p.write(buf[:n])
 			p.t.count()
 			if werr != nil {
 				return werr

@@ -179,6 +179,7 @@ func TestHasteIsBounded(t *testing.T) {
 		}
 		close(gate)
 		clients.Wait()
+		synctest.Wait()
 		c.check(t)
 	})
 }

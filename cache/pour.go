@@ -24,7 +24,7 @@ func (c *Cache) pour(f *fill, a *answer) error {
 	}
 	for {
 		c.pace(f)
-		room, err := c.room(f)
+		room, err := c.makeRoom(f)
 		if err != nil {
 			return err
 		}
@@ -138,21 +138,36 @@ func (c *Cache) tooFarAhead(f *fill) <-chan struct{} {
 	return f.moved
 }
 
-// room returns where the next bytes go: the rest of the slice that the fill is
-// in. It is nil when the fill is at its end, or when it is about to begin a slice
+// makeRoom returns where the next bytes go: the rest of the slice that the fill is
+// in. It is empty when the fill is at its end, or when it is about to begin a slice
 // that nobody waits for.
-func (c *Cache) room(f *fill) ([]byte, error) {
+func (c *Cache) makeRoom(f *fill) ([]byte, error) {
+	var memory []byte
+	for {
+		room, needed, err := c.room(f, memory)
+		if needed == 0 {
+			return room, err
+		}
+		// The system's pages for it, and that it is cleared, take longer than others should
+		// wait for the lock.
+		memory = make([]byte, 0, needed)
+	}
+}
+
+// room is makeRoom with the memory that was allocated for it. Where that is too little
+// it returns how much is needed instead, in bytes.
+func (c *Cache) room(f *fill, memory []byte) (room []byte, needed int64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o := f.o
 	if o.dead != nil {
-		return nil, o.dead
+		return nil, 0, o.dead
 	}
 	if o.gone && f.readers == 0 && !o.resumable() { // nobody will find it
-		return nil, errSuperseded
+		return nil, 0, errSuperseded
 	}
 	if f.end >= 0 && f.pos >= f.end {
-		return nil, nil
+		return nil, 0, nil
 	}
 	i, start, end := o.bounds(f.pos)
 	s := o.slices.at(i)
@@ -160,14 +175,17 @@ func (c *Cache) room(f *fill) ([]byte, error) {
 	case f.pos != start:
 	case f.pos > f.start && !f.wanted(), s != nil && s.by != f: // or it came from the disk meanwhile
 		f.end = f.pos
-		return nil, nil
+		return nil, 0, nil
 	}
 	if s == nil {
 		n := end - start
 		if o.size < 0 {
 			n = min(n, firstRoom)
 		}
-		s = &slice{o: o, i: i, data: make([]byte, 0, n), by: f}
+		if int64(cap(memory)) < n {
+			return nil, n, nil
+		}
+		s = &slice{o: o, i: i, data: memory[:0:n], by: f}
 		o.slices.set(s)
 		if f.recent == nil {
 			f.recent = new(lastSlices)
@@ -177,10 +195,13 @@ func (c *Cache) room(f *fill) ([]byte, error) {
 	}
 	if len(s.data) == cap(s.data) { // of unknown size, and larger than was thought
 		n := min(2*int64(cap(s.data)), o.sliceSize)
-		s.data = append(make([]byte, 0, n), s.data...)
+		if int64(cap(memory)) < n {
+			return nil, n, nil
+		}
+		s.data = append(memory[:0:n], s.data...)
 		c.store.grow(o, s, n)
 	}
-	return s.data[len(s.data):cap(s.data)], nil
+	return s.data[len(s.data):cap(s.data)], 0, nil
 }
 
 // advance takes n bytes, read into what room returned, into the object.

@@ -33,9 +33,10 @@ func (discard) writeFile(_ *os.File, _, n int64) (int64, error) { return n, nil 
 func (discard) idle() {}
 
 // piece is what is there of an object from an offset on: bytes in memory, or else
-// a part of a slice's file, which its owner closes.
+// a part of a slice's file. Its owner closes it.
 type piece struct {
 	data   []byte
+	buffer *buffer // that data is in, nil if it is a slice's
 	file   *disk.File
 	slice  int   // that the file has
 	off, n int64 // within file
@@ -51,6 +52,9 @@ func (p piece) len() int64 {
 func (p piece) close() {
 	if p.file != nil {
 		_ = p.file.Close() // it was only read
+	}
+	if p.buffer != nil {
+		p.buffer.release(nil)
 	}
 }
 
@@ -80,7 +84,11 @@ func (t *transaction) copy(ctx context.Context, start, end int64, to sink) error
 // then next has the rest from elsewhere.
 func (t *transaction) send(p piece, n int64, to sink) (int64, error) {
 	if p.file == nil {
-		return n, to.write(p.data[:n])
+		err := to.write(p.data[:n])
+		if p.buffer != nil {
+			p.buffer.release(err)
+		}
+		return n, err
 	}
 	defer p.close()
 	sent, err := to.writeFile(p.file.File, p.off, n)
@@ -111,7 +119,7 @@ func (t *transaction) next(ctx context.Context, off, until int64, to sink) (piec
 		case err != nil:
 			return piece{}, err
 		case v.data != nil:
-			return piece{data: v.data}, nil
+			return t.join(v.data, off, until), nil
 		case v.disk != nil:
 			if p, ok := t.fromDisk(off, v); ok {
 				return p, nil
@@ -123,6 +131,35 @@ func (t *transaction) next(ctx context.Context, off, until int64, to sink) (piec
 			return piece{}, err
 		}
 	}
+}
+
+// join returns the bytes from off to until in one piece if they lie in two slices and
+// are few, as a player's range often is: a second write to a connection takes longer than
+// to copy them. data is the first part of them, and all that is returned otherwise.
+func (t *transaction) join(data []byte, off, until int64) piece {
+	n := int64(len(data))
+	if until < 0 || off+n >= until || until-off > int64(len(buffer{})) {
+		return piece{data: data}
+	}
+	rest := t.rest(off+n, until)
+	if rest == nil {
+		return piece{data: data}
+	}
+	buf := newBuffer()
+	return piece{data: append(append(buf[:0], data...), rest...), buffer: buf}
+}
+
+// rest returns the bytes from off to until, or nil if they are not all in memory, in one
+// slice.
+func (t *transaction) rest(off, until int64) []byte {
+	t.c.mu.Lock()
+	defer t.c.mu.Unlock()
+	if t.obj.dead != nil || int64(len(t.obj.bytes(off))) < until-off {
+		return nil
+	}
+	p := t.available(off, until)
+	t.follow(off, until)
+	return p[:until-off]
 }
 
 // wait waits for an upstream's news.

@@ -143,17 +143,19 @@ func (p *response) writeFile(f *os.File, off, n int64) (sent int64, err error) {
 	if p.sendfile {
 		return sendfile(p.w.(io.ReaderFrom), f, off, n)
 	}
-	buf := buffers.Get().(*[64 << 10]byte)
-	defer buffers.Put(buf)
+	buf := newBuffer()
+	var werr error
+	defer func() { buf.release(werr) }()
 	for sent < n {
 		b := buf[:min(n-sent, int64(len(buf)))]
 		if _, err := f.ReadAt(b, off+sent); err != nil {
 			return sent, unexpected(err)
 		}
-		written, err := p.w.Write(b)
+		var written int
+		written, werr = p.w.Write(b)
 		sent += int64(written)
-		if err != nil {
-			return sent, err
+		if werr != nil {
+			return sent, werr
 		}
 	}
 	return sent, nil

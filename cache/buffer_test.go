@@ -1,0 +1,93 @@
+package cache
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"testing"
+)
+
+// TestOneWrite has few bytes that lie in two slices leave in one write.
+func TestOneWrite(t *testing.T) {
+	const slice = 10_000
+	c := New(Limits{Memory: 1 << 20, Slice: slice})
+	defer c.Close()
+	o := newOrigin(content(1, 95_000))
+	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
+	if _, _, err := get(t, c, req); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		rng  string
+		want []int
+	}{
+		{"bytes=9000-9999", []int{1000}},
+		{"bytes=9000-10999", []int{2000}},
+		{"bytes=0-19999", []int{2 * slice}},
+		{"bytes=9999-20000", []int{1, slice + 1}}, // three slices
+		{"bytes=94999-", []int{1}},
+		{"", []int{slice, slice, slice, slice, slice, slice, slice, slice, slice + slice/2}},
+	} {
+		w := &writes{ResponseWriter: &checking{header: http.Header{}, want: &pattern{}}}
+		if err := serve(t.Context(), c, w, req, test.rng); err != nil || !slices.Equal(w.sizes, test.want) {
+			t.Errorf("%s: %d bytes, want %d, %v", test.rng, w.sizes, test.want, err)
+		}
+	}
+}
+
+// writes notes how long the writes to a client are.
+type writes struct {
+	http.ResponseWriter
+	sizes []int
+}
+
+func (w *writes) Write(p []byte) (int, error) {
+	w.sizes = append(w.sizes, len(p))
+	return w.ResponseWriter.Write(p)
+}
+
+// TestFirstSliceIsNotHeldBack has the second of two slices come from upstream only after
+// the client has what is there of the first.
+func TestFirstSliceIsNotHeldBack(t *testing.T) {
+	const slice = 10_000
+	c := New(Limits{Memory: 1 << 20, Slice: slice})
+	defer c.Close()
+	o := newOrigin(content(1, 95_000))
+	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
+	if _, _, err := get(t, c, req, "Range", "bytes=0-9999"); err != nil {
+		t.Fatal(err)
+	}
+	begun := make(chan struct{})
+	o.fail = func(n int, _ http.Header) error {
+		select {
+		case <-begun:
+			return nil
+		case <-t.Context().Done():
+			return t.Context().Err()
+		}
+	}
+	client := &checking{header: http.Header{}, want: &pattern{}}
+	client.paused = func(got int64) error {
+		if got == 0 {
+			close(begun)
+		}
+		return nil
+	}
+	if err := serve(t.Context(), c, client, req, "bytes=9000-10999"); err != nil || client.got != 2000 {
+		t.Errorf("%d bytes, %v", client.got, err)
+	}
+	if n := o.count(); n != 2 {
+		t.Errorf("%d requests", n)
+	}
+}
+
+// TestBufferOfFailedWrite has nobody else get a buffer that a server may still read from.
+func TestBufferOfFailedWrite(t *testing.T) {
+	lost := newBuffer()
+	lost.release(errors.New("stream is gone"))
+	for range 100 {
+		if newBuffer() == lost {
+			t.Fatal("a buffer that could not be written is used again")
+		}
+	}
+}
