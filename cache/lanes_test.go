@@ -143,7 +143,7 @@ func TestLanesAreBounded(t *testing.T) {
 // join stays where it is then.
 func TestHasteIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newTest(t, Limits{Memory: 1 << 20, Slice: 64 << 10})
+		c := newTest(t, Limits{Memory: 16 << 20, Slice: 64 << 10}) // for all objects: what is pushed out is asked for again
 		var n atomic.Int64
 		gate := make(chan struct{})
 		fetch := func(ctx context.Context, h http.Header) (*http.Response, error) {
