@@ -58,7 +58,7 @@ func TestFirstSliceIsNotHeldBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun := make(chan struct{})
-	o.fail = func(n int, _ http.Header) error {
+	o.fail = func(int, http.Header) error {
 		select {
 		case <-begun:
 			return nil

@@ -169,7 +169,7 @@ func (c *Cache) room(f *fill, memory []byte) (room []byte, needed int64, err err
 	if f.end >= 0 && f.pos >= f.end {
 		return nil, 0, nil
 	}
-	i, start, end := o.bounds(f.pos)
+	i, start, _ := o.bounds(f.pos)
 	s := o.slices.at(i)
 	switch {
 	case f.pos != start:
@@ -177,31 +177,42 @@ func (c *Cache) room(f *fill, memory []byte) (room []byte, needed int64, err err
 		f.end = f.pos
 		return nil, 0, nil
 	}
-	if s == nil {
-		n := end - start
-		if o.size < 0 {
-			n = min(n, firstRoom)
-		}
-		if int64(cap(memory)) < n {
-			return nil, n, nil
-		}
-		s = &slice{o: o, i: i, data: memory[:0:n], by: f}
+	if s == nil || len(s.data) == cap(s.data) {
+		room, needed = c.allot(f, s, memory)
+		return room, needed, nil
+	}
+	return s.data[len(s.data):cap(s.data)], 0, nil
+}
+
+// allot gives memory to the slice that the fill is in: a new one if s is nil, or else one
+// of unknown size that is larger than was thought. It returns what room does. The caller
+// holds c.mu.
+func (c *Cache) allot(f *fill, s *slice, memory []byte) (room []byte, needed int64) {
+	o := f.o
+	i, start, end := o.bounds(f.pos)
+	n := end - start
+	switch {
+	case s != nil:
+		n = min(2*int64(cap(s.data)), o.sliceSize)
+	case o.size < 0:
+		n = min(n, firstRoom)
+	}
+	if int64(cap(memory)) < n {
+		return nil, n
+	}
+	memory = memory[:0:n]
+	if s != nil {
+		s.data = append(memory, s.data...)
+	} else {
+		s = &slice{o: o, i: i, data: memory, by: f}
 		o.slices.set(s)
 		if f.recent == nil {
 			f.recent = new(lastSlices)
 		}
 		f.recent[i%window].i, f.recent[i%window].s = i, s
-		c.store.grow(o, s, n)
 	}
-	if len(s.data) == cap(s.data) { // of unknown size, and larger than was thought
-		n := min(2*int64(cap(s.data)), o.sliceSize)
-		if int64(cap(memory)) < n {
-			return nil, n, nil
-		}
-		s.data = append(memory[:0:n], s.data...)
-		c.store.grow(o, s, n)
-	}
-	return s.data[len(s.data):cap(s.data)], 0, nil
+	c.store.grow(o, s, n)
+	return s.data[len(s.data):cap(s.data)], 0
 }
 
 // advance takes n bytes, read into what room returned, into the object.
