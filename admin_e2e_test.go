@@ -30,6 +30,7 @@ func (e *edge) ask(ctx context.Context, t *testing.T, method, uri, body string) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.Close = true // or else it may go to the server that a reload is about to end
 	resp, err := e.client.Do(r)
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, uri, err)

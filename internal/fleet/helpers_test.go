@@ -228,26 +228,41 @@ func client(t *testing.T, urls []string, opts ...nats.Option) jetstream.JetStrea
 	return js
 }
 
-// logOf returns the purges that are in the log, in order.
+// logOf returns what is in the log, oldest first. It asks again while the servers can't say,
+// as for a moment after one of them was away.
 func logOf(t *testing.T, js jetstream.JetStream) []string {
 	t.Helper()
-	stream, err := js.Stream(t.Context(), streamName)
-	if err != nil {
-		t.Fatal(err)
+	deadline := time.Now().Add(patience)
+	for {
+		list, err := readLog(t.Context(), js)
+		if err == nil {
+			return list
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
-	info, err := stream.Info(t.Context())
+}
+
+func readLog(ctx context.Context, js jetstream.JetStream) ([]string, error) {
+	stream, err := js.Stream(ctx, streamName)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
+	}
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return nil, err
 	}
 	var list []string
 	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; seq++ {
-		m, err := stream.GetMsg(t.Context(), seq)
+		m, err := stream.GetMsg(ctx, seq)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		list = append(list, string(m.Data))
 	}
-	return list
+	return list, nil
 }
 
 func equal(t *testing.T, what string, got, want []string) {

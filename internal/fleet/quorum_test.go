@@ -223,6 +223,7 @@ func TestFrozenLeader(t *testing.T) {
 	n.awaitCurrent(t)
 	n.append(t, purge("first"))
 	js := client(t, c.URLs())
+	logOf(t, js) // the servers can say
 	stream, err := js.Stream(t.Context(), streamName)
 	if err != nil {
 		t.Fatal(err)
