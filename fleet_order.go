@@ -68,8 +68,8 @@ func (h *headway) finish(at fleet.Position) {
 func (h *headway) await(ctx context.Context, at fleet.Position) bool {
 	for {
 		h.mu.Lock()
-		there := reaches(h.done, at)
-		if there || h.vain != (fleet.Position{}) && reaches(at, h.vain) {
+		there := h.done.Reaches(at)
+		if there || h.vain != (fleet.Position{}) && at.Reaches(h.vain) {
 			h.mu.Unlock()
 			return there
 		}
@@ -92,13 +92,10 @@ func (h *headway) await(ctx context.Context, at fleet.Position) bool {
 func (h *headway) waitedInVain(at fleet.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !reaches(h.done, at) && !reaches(at, h.vain) {
+	if !h.done.Reaches(at) && !at.Reaches(h.vain) {
 		h.vain = at
 	}
 }
-
-// reaches reports whether who is at a has all up to b.
-func reaches(a, b fleet.Position) bool { return a.Stream == b.Stream && a.Seq >= b.Seq }
 
 // stamp tells a shield how far the node is. What a fill stores that has begun after an
 // entry was put into effect is as new as that entry.

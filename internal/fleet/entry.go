@@ -62,10 +62,9 @@ type Position struct {
 	Time int64 `json:"time,omitempty"`
 }
 
-// isBehind returns whether something may not be applied up to a position that is so up to
-// another one.
-func (p Position) isBehind(other Position) bool {
-	return other != Position{} && (p.Stream != other.Stream || p.Seq < other.Seq)
+// Reaches returns whether all is applied up to a position that is so up to another one.
+func (p Position) Reaches(other Position) bool {
+	return p.Stream == other.Stream && p.Seq >= other.Seq
 }
 
 // Entry is one of the log, as it is told to followers.

@@ -73,7 +73,7 @@ func (l *Log) Follow(from, known Position, apply func(context.Context, Entry) er
 		started: time.Now(),
 		at:      from,
 		told:    from,
-		dated:   from.isBehind(known),
+		dated:   known != Position{} && !from.Reaches(known),
 	}
 	f.ctx, f.cancel = context.WithCancel(l.ctx)
 	l.mu.Lock()
