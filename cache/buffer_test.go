@@ -1,8 +1,10 @@
 package cache
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
 )
@@ -10,27 +12,31 @@ import (
 // TestOneWrite has few bytes that lie in two slices leave in one write.
 func TestOneWrite(t *testing.T) {
 	const slice = 10_000
-	c := New(Limits{Memory: 1 << 20, Slice: slice})
-	defer c.Close()
+	c := newTest(t, Limits{Memory: 1 << 20, Slice: slice})
 	o := newOrigin(content(1, 95_000))
 	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
 	if _, _, err := get(t, c, req); err != nil {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {
-		rng  string
-		want []int
+		rng   string
+		start int
+		want  []int
 	}{
-		{"bytes=9000-9999", []int{1000}},
-		{"bytes=9000-10999", []int{2000}},
-		{"bytes=0-19999", []int{2 * slice}},
-		{"bytes=9999-20000", []int{1, slice + 1}}, // three slices
-		{"bytes=94999-", []int{1}},
-		{"", []int{slice, slice, slice, slice, slice, slice, slice, slice, slice + slice/2}},
+		{"bytes=9000-9999", 9000, []int{1000}},
+		{"bytes=9000-10999", 9000, []int{2000}},
+		{"bytes=0-19999", 0, []int{2 * slice}},
+		{"bytes=9999-20000", 9999, []int{1, slice + 1}}, // three slices
+		{"bytes=94999-", 94_999, []int{1}},
+		{"", 0, []int{slice, slice, slice, slice, slice, slice, slice, slice, slice + slice/2}},
 	} {
-		w := &writes{ResponseWriter: &checking{header: http.Header{}, want: &pattern{}}}
+		rec := httptest.NewRecorder()
+		w := &writes{ResponseWriter: rec}
 		if err := serve(t.Context(), c, w, req, test.rng); err != nil || !slices.Equal(w.sizes, test.want) {
 			t.Errorf("%s: %d bytes, want %d, %v", test.rng, w.sizes, test.want, err)
+		}
+		if got := rec.Body.Bytes(); !bytes.Equal(got, o.body[test.start:test.start+len(got)]) {
+			t.Errorf("%s: wrong bytes", test.rng)
 		}
 	}
 }
@@ -50,8 +56,7 @@ func (w *writes) Write(p []byte) (int, error) {
 // the client has what is there of the first.
 func TestFirstSliceIsNotHeldBack(t *testing.T) {
 	const slice = 10_000
-	c := New(Limits{Memory: 1 << 20, Slice: slice})
-	defer c.Close()
+	c := newTest(t, Limits{Memory: 1 << 20, Slice: slice})
 	o := newOrigin(content(1, 95_000))
 	req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
 	if _, _, err := get(t, c, req, "Range", "bytes=0-9999"); err != nil {

@@ -53,9 +53,7 @@ func (p piece) close() {
 	if p.file != nil {
 		_ = p.file.Close() // it was only read
 	}
-	if p.buffer != nil {
-		p.buffer.release(nil)
-	}
+	p.buffer.release(nil)
 }
 
 // copy hands the object's bytes from start to end to a sink, as they come. An end
@@ -85,9 +83,7 @@ func (t *transaction) copy(ctx context.Context, start, end int64, to sink) error
 func (t *transaction) send(p piece, n int64, to sink) (int64, error) {
 	if p.file == nil {
 		err := to.write(p.data[:n])
-		if p.buffer != nil {
-			p.buffer.release(err)
-		}
+		p.buffer.release(err)
 		return n, err
 	}
 	defer p.close()
