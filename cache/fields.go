@@ -54,6 +54,14 @@ func storedHeader(h http.Header) http.Header {
 	return stored
 }
 
+// mediaFields are those that matter where the cache speaks for what it keeps: what its
+// clients are sent, what says for how long and for whom it is, and by which tags it is
+// purged.
+var mediaFields = append(sentFields[:], "Age", "Cache-Control", "Cache-Tag", "Cdn-Cache-Control", "Expires", "Surrogate-Key", "Vary")
+
+// mediaHeader returns what is kept of the header of an answer there.
+func mediaHeader(h http.Header) http.Header { return pickFields(h, mediaFields).Clone() }
+
 // dropFraming removes what the cache itself says of the bytes that it sends: it cuts
 // its own ranges. A Content-Range that can't be one means nothing (RFC 9110, section
 // 14.4), and is the origin's like any other field.
@@ -102,24 +110,4 @@ func mergedHeader(stored, answer http.Header) http.Header {
 	}
 	maps.Copy(merged, changes)
 	return merged
-}
-
-// unsentMetadata are the fields that a 304 leaves out: they describe a representation
-// that the client has, and guide no update of it (RFC 9110, section 15.4.5).
-var unsentMetadata = []string{
-	"Content-Digest", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Length", "Content-Md5",
-	"Content-Range", "Content-Type", "Digest", "Repr-Digest",
-}
-
-// notModifiedHeader returns what a 304 has of the header that a 200 would have.
-// Last-Modified is needed where there is no entity tag to tell the version by.
-func notModifiedHeader(h http.Header) http.Header {
-	sent := h.Clone()
-	for _, name := range unsentMetadata {
-		sent.Del(name)
-	}
-	if sent.Get("Etag") != "" {
-		sent.Del("Last-Modified")
-	}
-	return sent
 }

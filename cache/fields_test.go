@@ -79,19 +79,15 @@ func TestUpdatedHeader(t *testing.T) {
 	}
 }
 
-func TestNotModifiedHeader(t *testing.T) {
-	h := answerHeader(
-		"Cache-Control: a", "Content-Location: b", "Date: c", "Etag: d", "Expires: e", "Vary: f", "Content-Security-Policy: g", "X: h",
-		"Content-Type: i", "Content-Encoding: j", "Content-Language: k", "Content-Length: 1", "Content-Range: m", "Content-Md5: n",
-		"Last-Modified: o", "Repr-Digest: p")
-	want := answerHeader(
-		"Cache-Control: a", "Content-Location: b", "Date: c", "Etag: d", "Expires: e", "Vary: f", "Content-Security-Policy: g", "X: h")
-	before := h.Clone()
-	sameHeader(t, notModifiedHeader(h), want)
-	sameHeader(t, h, before)
-
-	h.Del("Etag")
-	want.Del("Etag")
-	want.Set("Last-Modified", "o")
-	sameHeader(t, notModifiedHeader(h), want)
+// TestMediaFields has nothing be forgotten by which what is kept is purged, or expires.
+func TestMediaFields(t *testing.T) {
+	names := slices.Clone(targetedFields)
+	for _, f := range tagFields {
+		names = append(names, f.name)
+	}
+	for _, name := range names {
+		if !slices.Contains(mediaFields, name) {
+			t.Errorf("%s is not kept", name)
+		}
+	}
 }

@@ -32,7 +32,7 @@ func (t *transaction) forward(w http.ResponseWriter, r *http.Request) (Status, e
 	p := &t.response
 	*p = response{t: t, w: w, status: a.StatusCode, outcome: &t.outcome, annotate: t.req.Annotate}
 	if policy.Gateway {
-		p.header = a.Header.Clone()
+		p.clientHeader = copyHeader(a.Header)
 		err = p.relay(a, head)
 	} else {
 		p.clientHeader = newClientHeader(a.Header, policy)
@@ -106,7 +106,7 @@ func pickFields(h http.Header, names []string) http.Header {
 func (p *response) forward(a *answer, head bool) error {
 	switch a.StatusCode {
 	case http.StatusNotModified:
-		p.header.Del("Content-Type")
+		p.del("Content-Type")
 		p.begin()
 		return nil
 	case http.StatusRequestedRangeNotSatisfiable:
@@ -123,7 +123,7 @@ func (p *response) forward(a *answer, head bool) error {
 			return fmt.Errorf("%w: status 416 to its first byte", ErrBadAnswer)
 		}
 		// It is empty. What the header describes is the page about that.
-		p.header.Del("Content-Type")
+		p.del("Content-Type")
 		p.status, a.size = http.StatusOK, 0
 	}
 	if head {
@@ -146,7 +146,7 @@ func (p *response) forward(a *answer, head bool) error {
 // relay sends an answer as it is, with its trailers.
 func (p *response) relay(a *answer, head bool) error {
 	if !hasContent(a.StatusCode) {
-		p.header.Del("Content-Length")
+		p.del("Content-Length")
 	}
 	if head || a.StatusCode == http.StatusNotModified || !hasContent(a.StatusCode) {
 		p.begin()
@@ -154,7 +154,7 @@ func (p *response) relay(a *answer, head bool) error {
 	}
 	announced := slices.Sorted(maps.Keys(a.Trailer))
 	for _, name := range announced {
-		p.header.Add("Trailer", name)
+		p.add("Trailer", name)
 	}
 	if a.end < 0 { // it may be long until there is something to say
 		p.begin()

@@ -66,6 +66,8 @@ func newObject(req Request, a *answer, asked time.Time) (o *object, full http.He
 	if req.Policy.Gateway {
 		o.header = storedHeader(full)
 		dropFraming(full)
+	} else {
+		o.header = mediaHeader(full)
 	}
 	o.validator = req.Policy.validator(o.status, o.header, o.size)
 	return o, full
@@ -119,7 +121,7 @@ func (o *object) confirmedBy(h http.Header) bool {
 // be for other requests than those that the object is for. The caller holds Cache.mu.
 func (o *object) refresh(req Request, h http.Header, asked time.Time) bool {
 	if !req.Policy.Gateway { // the type may be the cache's own finding
-		h = h.Clone()
+		h = mediaHeader(h)
 		h.Del("Content-Type")
 	}
 	updated := updatedHeader(o.header, h)

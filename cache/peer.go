@@ -3,7 +3,6 @@ package cache
 import (
 	"errors"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -48,8 +47,8 @@ func (p *response) tellPeer(policy *Policy, stored http.Header, age, stale time.
 	}
 	p.set(PeerField, value)
 	for _, f := range tagFields {
-		if lines := stored[f.name]; len(lines) > 0 {
-			p.header[f.name] = slices.Clone(lines)
+		for _, line := range stored[f.name] {
+			p.add(f.name, line)
 		}
 	}
 }

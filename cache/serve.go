@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/textproto"
@@ -83,7 +82,7 @@ func wanted(r *http.Request) (specs []byterange.Spec, want byterange.Spec) {
 
 // response is one answer on its way to the client.
 type response struct {
-	clientHeader // to be added to w's with the first byte
+	*clientHeader // to be added to w's with the first byte
 
 	t      *transaction // which counts what is sent
 	w      http.ResponseWriter
@@ -103,20 +102,18 @@ func (p *response) begin() {
 	}
 	p.sent = true
 	h := p.w.Header()
-	if own := p.header["Vary"]; len(own) > 0 { // besides what other handlers' answers vary by
-		p.header["Vary"] = slices.Concat(h["Vary"], own)
+	if !p.has("Cache-Status") { // what caches on the way have entered (RFC 9211, section 2)
+		for _, line := range h["Cache-Status"] {
+			p.add("Cache-Status", line)
+		}
 	}
-	before := h["Cache-Status"]
-	if own := p.header["Cache-Status"]; len(own) > 0 {
-		before = own
+	p.add("Cache-Status", p.outcome.String())
+	vary, varies := h["Vary"], p.has("Vary")
+	p.moveTo(h)
+	p.clientHeader = nil
+	if varies { // besides what other handlers' answers vary by
+		h["Vary"] = slices.Concat(vary, h["Vary"])
 	}
-	p.set("Cache-Status", p.outcome.String())
-	if len(before) > 0 { // what caches on the way have entered (RFC 9211, section 2)
-		p.header["Cache-Status"] = append(slices.Clip(before), p.header["Cache-Status"]...)
-	}
-	maps.Copy(h, p.header)
-	recycle(p.header)
-	p.header = nil
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // or else net/http guesses, for whoever did not want to say
 	}
@@ -188,14 +185,16 @@ func (p *response) end(err error) error {
 func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byterange.Spec) error {
 	p := &t.response
 	*p = response{t: t, w: w, status: http.StatusOK, outcome: &t.outcome, annotate: t.req.Annotate, sendfile: t.sendfile}
-	size, verdict := t.prepare(p, r)
+	size, verdict, ranged := t.prepare(p, r)
 	switch {
 	case verdict == notModified:
-		p.status, p.header = http.StatusNotModified, notModifiedHeader(p.header)
+		p.status = http.StatusNotModified
+		p.dropMetadata()
 		t.sendHeader(p)
 		return nil
 	case verdict == failed:
-		p.status, p.header = http.StatusPreconditionFailed, make(http.Header)
+		p.status = http.StatusPreconditionFailed
+		p.clear()
 		t.sendHeader(p)
 		return nil
 	case r.Method == http.MethodHead:
@@ -206,7 +205,7 @@ func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byt
 		return nil
 	}
 	ctx := r.Context()
-	if specs == nil || size <= 0 || p.status != http.StatusOK || !ifRangeHolds(r, p.header) {
+	if specs == nil || size <= 0 || p.status != http.StatusOK || !ranged {
 		return t.sendWhole(ctx, p, size)
 	}
 	ranges, _ := byterange.Resolve(specs, size)
@@ -229,8 +228,8 @@ func (t *transaction) answer(w http.ResponseWriter, r *http.Request, specs []byt
 }
 
 // prepare sets the header of an answer with the whole object, and evaluates the
-// request's preconditions.
-func (t *transaction) prepare(p *response, r *http.Request) (size int64, v verdict) {
+// request's preconditions, and whether ranges may be sent.
+func (t *transaction) prepare(p *response, r *http.Request) (size int64, v verdict, ranged bool) {
 	t.c.mu.Lock()
 	o := t.obj
 	now := time.Now()
@@ -252,7 +251,7 @@ func (t *transaction) prepare(p *response, r *http.Request) (size int64, v verdi
 	if p.status == http.StatusOK { // RFC 9110, section 13.2.1
 		v = precondition(r, stored)
 	}
-	return size, v
+	return size, v, ifRangeHolds(r, stored)
 }
 
 // hasContent reports whether answers with a status can have content (RFC 9110, section
@@ -308,7 +307,7 @@ func (t *transaction) sendWhole(ctx context.Context, p *response, size int64) er
 // sendParts sends several ranges as multipart/byteranges (RFC 9110, section
 // 14.6).
 func (t *transaction) sendParts(ctx context.Context, p *response, ranges []byterange.Range, size int64) error {
-	contentType := p.header.Get("Content-Type")
+	contentType := p.get("Content-Type")
 	partHeader := func(r byterange.Range) textproto.MIMEHeader {
 		h := textproto.MIMEHeader{"Content-Range": {byterange.ContentRange(r, size)}}
 		if contentType != "" {
@@ -359,7 +358,8 @@ func (t *transaction) sendParts(ctx context.Context, p *response, ranges []byter
 // -1, for unknown.
 func (p *response) unsatisfied(size int64) {
 	p.status = http.StatusRequestedRangeNotSatisfiable
-	p.header = http.Header{"Cache-Control": {"no-store"}}
+	p.clear()
+	p.set("Cache-Control", "no-store")
 	if size >= 0 {
 		p.set("Content-Range", byterange.Unsatisfied(size))
 	}
