@@ -17,6 +17,13 @@ import (
 // the answer. Nobody receives it; nginx and Caddy's reverse proxy use it too.
 const statusClientGone = 499
 
+// answered is a request, and what has come of it, for placeholders.
+type answered struct {
+	request
+	status cache.Status
+	source string // the resolver that had it; empty if none was needed
+}
+
 // ServeHTTP answers VOYO's requests and leaves all others to the origin, or to the
 // next handler if there is none.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
@@ -46,13 +53,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		w.Header().Set("Cdn-Loop", loopEntry) // tells whoever has sent it that it has met itself, and nobody anything new
 		return answerError(w, r, errLoop)
 	}
-	req, err := at.parse(r.URL, h.rawIDs)
+	parsed, err := at.parse(r.URL, h.rawIDs)
 	if err != nil {
 		return answerError(w, r, errInvalidID)
 	}
+	req := &answered{request: parsed}
 	setPlaceholders(r, req)
 	h.awaitDisks(r.Context())
-	signed, err := h.check(r, at, req)
+	signed, err := h.check(r, at, parsed)
 	switch {
 	case err == nil:
 	case r.Context().Err() != nil:
@@ -100,25 +108,25 @@ func (h *Handler) checkAsker(r *http.Request, at shape, req request) (*link, err
 
 // answer leads a request to its endpoint. signed is the link that it came by, nil if it
 // need not be one.
-func (h *Handler) answer(w http.ResponseWriter, r *http.Request, req request, signed *link) error {
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, req *answered, signed *link) error {
 	switch req.endpoint {
 	case endpointStream:
 		return h.serveStream(w, r, req, signed)
 	case endpointArt:
 		return h.serveArt(w, r, req, signed)
 	case endpointExists:
-		return h.serveExists(w, r, req)
+		return h.serveExists(w, r, req.request)
 	case endpointLocate:
-		return h.serveLocation(w, r, req, signed)
+		return h.serveLocation(w, r, req.request, signed)
 	case endpointPrefetch:
-		return h.servePrefetch(w, r, req)
+		return h.servePrefetch(w, r, req.request)
 	default:
 		return h.serveHealth(w, r)
 	}
 }
 
 // serveStream answers with the bytes of a track.
-func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, req request, signed *link) error {
+func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, req *answered, signed *link) error {
 	// deferred, because an aborted stream ends in a panic
 	h.state.activeStreams.Add(1)
 	defer h.state.activeStreams.Add(-1)
@@ -130,17 +138,15 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, req reques
 }
 
 // serveArt answers with the bytes of a cover.
-func (h *Handler) serveArt(w http.ResponseWriter, r *http.Request, req request, signed *link) error {
+func (h *Handler) serveArt(w http.ResponseWriter, r *http.Request, req *answered, signed *link) error {
 	up := h.upstream(r, req.asset)
 	status, err := h.state.art.Serve(w, r, up.request(h.permit(r), signed))
 	return h.conclude(w, r, req, up, status, err)
 }
 
 // conclude ends a request for an asset.
-func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, req request, up *upstream, status cache.Status, err error) error {
-	if source := up.answeredBy(); source != "" {
-		r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.voyo.resolver", source)
-	}
+func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, req *answered, up *upstream, status cache.Status, err error) error {
+	req.status, req.source = status, up.answeredBy()
 	return h.end(r, string(req.asset.Kind), status, err, func() error {
 		if !isHit(w.Header()) {
 			up.setTiers(w.Header())
@@ -152,7 +158,6 @@ func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, req request, 
 // end ends a request that the cache has answered. If it could not, and the client
 // still is there, tell says so.
 func (h *Handler) end(r *http.Request, kind string, status cache.Status, err error, tell func() error) error {
-	setCacheStatus(r, status)
 	countAnswer(r, kind, status, err)
 	switch {
 	case err == nil:
@@ -169,18 +174,13 @@ func (h *Handler) end(r *http.Request, kind string, status cache.Status, err err
 	}
 }
 
-// setCacheStatus tells access logs what the cache did.
-func setCacheStatus(r *http.Request, status cache.Status) {
-	r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.voyo.cache", string(status))
-}
-
 // clientGone is returned when the client left before anything was sent.
 func clientGone(r *http.Request) error {
 	return caddyhttp.Error(statusClientGone, r.Context().Err())
 }
 
 // setPlaceholders tells access logs and other handlers what was asked for.
-func setPlaceholders(r *http.Request, req request) {
+func setPlaceholders(r *http.Request, req *answered) {
 	if req.endpoint == endpointHealth {
 		return
 	}
@@ -188,7 +188,7 @@ func setPlaceholders(r *http.Request, req request) {
 }
 
 // placeholder returns what a placeholder stands for, when somebody asks.
-func (r request) placeholder(key string) (any, bool) {
+func (r *answered) placeholder(key string) (any, bool) {
 	name, ours := strings.CutPrefix(key, "http.voyo.")
 	if !ours {
 		return nil, false
@@ -203,6 +203,10 @@ func (r request) placeholder(key string) (any, bool) {
 		return string(r.asset.Kind), true
 	case "quality":
 		return r.quality, true
+	case "cache":
+		return string(r.status), r.status != ""
+	case "resolver":
+		return r.source, r.source != ""
 	case "image":
 		return r.asset.Image, !stream
 	case "type":

@@ -158,7 +158,13 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, f *forwardin
 
 		Annotate: func(status cache.Status, _ http.Header) { observeFirstByte(kindPage, came, status) },
 	})
+	setCacheStatus(r, status)
 	return h.end(r, kindPage, status, err, func() error { return pageError(err) })
+}
+
+// setCacheStatus tells access logs what the cache did for a page.
+func setCacheStatus(r *http.Request, status cache.Status) {
+	r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.voyo.cache", string(status))
 }
 
 // fetchPage returns the cache's Fetch for the method. It may run after the client's
