@@ -37,6 +37,9 @@ func (c *census) addState(s *state) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.states[s] = struct{}{}
+	if len(c.states) == 1 {
+		collecting.start()
+	}
 }
 
 // dropState keeps what a state has counted, which has been closed.
@@ -47,6 +50,9 @@ func (c *census) dropState(s *state) {
 		return
 	}
 	delete(c.states, s)
+	if len(c.states) == 0 {
+		collecting.stop()
+	}
 	c.gone.prefetches += s.prefetches.Load()
 	c.gone.panics += s.panics.Load()
 	for kind, stats := range s.stats() {
@@ -114,6 +120,18 @@ func (c *census) takedowns() (n int) {
 	defer c.mu.Unlock()
 	for s := range c.states {
 		n = max(n, s.takedowns.count())
+	}
+	return n
+}
+
+// bodies returns how many bytes of bodies are in memory.
+func (c *census) bodies() (n int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.states {
+		for _, stats := range s.stats() {
+			n += stats.Bytes
+		}
 	}
 	return n
 }

@@ -110,3 +110,24 @@ func controlGroup(t *testing.T, bound int64) (dir string) {
 	must(t, os.WriteFile(filepath.Join(dir, limit), []byte(strconv.FormatInt(bound, 10)), 0o600))
 	return dir
 }
+
+// What an edge takes is close to what it keeps, without anybody having said where that has
+// to end: garbage does not come to as much again.
+func TestMachineGarbage(t *testing.T) {
+	const (
+		kept = 256 << 20
+		flow = 2 * kept
+		size = 4 << 20
+	)
+	songs := newSongs(0, flow/size, size)
+	a := newArchive(t, songs...)
+	c := startChild(t, fmt.Sprintf("voyo {\n%s\nstream {\nmemory %d\n}\n}", template(a.URL), kept), "GOMEMLIMIT=off")
+	c.mustHearAll(t, songs[:1], 1)
+	before := c.peakBytes(t)
+	c.mustHearAll(t, songs, 16)
+	grown := c.peakBytes(t) - before
+	t.Logf("%d MiB are kept, memory has grown by %d MiB", kept>>20, grown>>20)
+	if grown < kept*9/10 || grown > kept*3/2 {
+		t.Errorf("it has grown by %d bytes to keep %d", grown, kept)
+	}
+}

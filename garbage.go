@@ -1,0 +1,98 @@
+package voyo
+
+import (
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
+)
+
+// bodyShare is the part of the bodies in memory that garbage is in proportion to. What is
+// not counted at all would have the collector run all the time where there is little else.
+const bodyShare = 8
+
+// collecting is for as long as there is a state.
+var collecting = garbage{bodies: living.bodies}
+
+// garbage keeps what the process takes close to what it keeps.
+//
+// Go lets garbage grow to GOGC percent of what is in use before it collects it, 100 unless
+// told otherwise, so as not to look at what is in use too often. Most of that are bodies
+// here, which it need not look into: so they count for an eighth. GOGC is lowered by that.
+type garbage struct {
+	bodies func() int64 // in memory, in bytes
+
+	mu      sync.Mutex
+	running bool
+	watched bool // the end of a cycle will be noticed
+	stated  int  // GOGC, as the operator or the program wants it; below 0: off
+	set     int  // what was made of it; 0: nothing yet
+}
+
+// start begins with the next cycle of the collector, and goes on until stop.
+func (g *garbage) start() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.running = true
+	g.watch()
+}
+
+// stop leaves GOGC as it was.
+func (g *garbage) stop() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.running = false
+	if _, now := readCollector(); g.set != 0 && g.set == now {
+		debug.SetGCPercent(g.stated)
+	}
+	g.set = 0
+}
+
+// watch has adjust called after a cycle: of what is in use nowhere, the collector says so
+// in each. The caller holds g.mu.
+func (g *garbage) watch() {
+	if g.watched {
+		return
+	}
+	g.watched = true
+	type unused struct{ _ *int } // what has no pointer could be part of something that is used
+	runtime.AddCleanup(new(unused), func(g *garbage) { go g.adjust() }, g) // which may wait for a cycle
+}
+
+// adjust sets GOGC for the cycle to come.
+func (g *garbage) adjust() {
+	bodies := g.bodies()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.watched = false
+	if !g.running {
+		return
+	}
+	g.watch()
+	live, now := readCollector()
+	if now != g.set { // somebody else has set it
+		g.stated, g.set = now, now
+	}
+	if want := gogc(g.stated, live, bodies); want != g.set {
+		debug.SetGCPercent(want)
+		g.set = want
+	}
+}
+
+// gogc returns what a stated GOGC is with bodies that count for a part, in a heap of so
+// many bytes in use.
+func gogc(stated int, live, bodies int64) int {
+	if stated < 0 || live <= 0 {
+		return stated
+	}
+	bodies = min(bodies, live) // some may have come since
+	counted := live - bodies + bodies/bodyShare
+	return max(int(int64(stated)*counted/live), 1)
+}
+
+// readCollector returns the bytes in use as of the last cycle, and GOGC.
+func readCollector() (live int64, percent int) {
+	read := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/gogc:percent"}}
+	metrics.Read(read)
+	return int64(read[0].Value.Uint64()), int(int64(read[1].Value.Uint64())) // -1, if it is off
+}
