@@ -55,8 +55,11 @@ func (g *garbage) watch() {
 		return
 	}
 	g.watched = true
-	type unused struct{ _ *int } // what has no pointer could be part of something that is used
-	runtime.AddCleanup(new(unused), func(g *garbage) { go g.adjust() }, g) // which may wait for a cycle
+	// One without a pointer could be part of something that is used.
+	type unused struct{ _ *int }
+	runtime.AddCleanup(new(unused), func(g *garbage) {
+		go g.adjust() // which may have to wait for a cycle
+	}, g)
 }
 
 // adjust sets GOGC for the cycle to come.
@@ -94,5 +97,6 @@ func gogc(stated int, live, bodies int64) int {
 func readCollector() (live int64, percent int) {
 	read := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/gogc:percent"}}
 	metrics.Read(read)
-	return int64(read[0].Value.Uint64()), int(int64(read[1].Value.Uint64())) // -1, if it is off
+	//nolint:gosec // a heap is no larger, and -1, which is off, is told as the largest number
+	return int64(read[0].Value.Uint64()), int(read[1].Value.Uint64())
 }

@@ -57,14 +57,12 @@ func copyHeader(other http.Header) *clientHeader {
 
 // find returns where a field's lines begin and end, twice the end of all if it has none.
 func (h *clientHeader) find(name string) (begin, end int) {
-	begin = len(h.lines)
-	for i, l := range h.lines {
-		if l.name == name {
-			begin = i
-			break
-		}
+	for begin < len(h.lines) && h.lines[begin].name != name {
+		begin++
 	}
-	for end = begin; end < len(h.lines) && h.lines[end].name == name; end++ {
+	end = begin
+	for end < len(h.lines) && h.lines[end].name == name {
+		end++
 	}
 	return begin, end
 }
