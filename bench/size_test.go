@@ -2,6 +2,9 @@ package bench
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"testing"
 	"time"
@@ -46,6 +49,8 @@ func benchmarkSize(b *testing.B, n int) {
 			report()
 		})
 	}
+
+	b.Run("hit/http", func(b *testing.B) { benchmarkOverHTTP(b, e, keys, size) })
 
 	next := n // what comes next is new
 	insert := func(b *testing.B) string {
@@ -116,4 +121,30 @@ func benchmarkSize(b *testing.B, n int) {
 			b.ReportMetric(float64(spent.Nanoseconds())/float64(b.N), "ns/purge")
 		})
 	}
+}
+
+// benchmarkOverHTTP measures hits, of any object, as a client has them.
+func benchmarkOverHTTP(b *testing.B, e edge, keys []string, size int64) {
+	b.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if status, err := e.Serve(w, r, e.request(r.URL.Path[1:])); status != cache.Hit || err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	defer server.Close()
+	client := server.Client()
+	b.ReportAllocs()
+	report := meter(b)
+	for i := 0; b.Loop(); i++ {
+		resp, err := client.Get(server.URL + "/" + keys[i*7919%len(keys)])
+		if err != nil {
+			b.Fatal(err)
+		}
+		n, err := io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if n != size || err != nil {
+			b.Fatalf("%d bytes, %v", n, err)
+		}
+	}
+	report()
 }
