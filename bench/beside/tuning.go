@@ -8,9 +8,9 @@ func tuned(l *lab, edge server) []server {
 		name, about, option string
 		env                 []string
 	}{
-		{name: "gogc-50", env: []string{"GOGC=50"}, about: "GOGC=50: the collector runs as soon as the heap has grown by half"},
-		{name: "gogc-200", env: []string{"GOGC=200"}, about: "GOGC=200: when it has grown threefold"},
-		{name: "gogc-400", env: []string{"GOGC=400"}, about: "GOGC=400: when it has grown fivefold"},
+		{name: "gogc-50", env: []string{"GOGC=50"}, about: "GOGC=50: half as much garbage is let grow"},
+		{name: "gogc-200", env: []string{"GOGC=200"}, about: "GOGC=200: twice as much"},
+		{name: "gogc-400", env: []string{"GOGC=400"}, about: "GOGC=400: four times as much"},
 		{name: "memlimit", env: []string{"GOGC=off", "GOMEMLIMIT=512MiB"}, about: "GOGC=off, GOMEMLIMIT=512MiB: only near the limit"},
 		{name: "slice-64KiB", option: "stream {\n slice 64KiB\n }", about: "slice 64KiB"},
 		{name: "slice-1MiB", option: "stream {\n slice 1MiB\n }", about: "slice 1MiB"},
