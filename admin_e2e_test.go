@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -23,6 +25,24 @@ func startAdminEdge(t *testing.T, site string) *edge {
 	return e
 }
 
+// manage sends a request to an admin API, with a connection of its own, as a reload may be
+// about to end the server that another one leads to. The one that such a server has not
+// accepted is reset, and nothing has come of it.
+func manage(client *http.Client, r *http.Request) (resp *http.Response, err error) {
+	r.Close = true
+	for range 10 {
+		if resp, err = client.Do(r); !errors.Is(err, syscall.ECONNRESET) {
+			return resp, err
+		}
+		if r.GetBody != nil {
+			if r.Body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, err
+}
+
 // ask sends a request to the admin API, and leaves it to the test to read the answer.
 func (e *edge) ask(ctx context.Context, t *testing.T, method, uri, body string) *http.Response {
 	t.Helper()
@@ -30,8 +50,7 @@ func (e *edge) ask(ctx context.Context, t *testing.T, method, uri, body string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Close = true // or else it may go to the server that a reload is about to end
-	resp, err := e.client.Do(r)
+	resp, err := manage(e.client, r)
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, uri, err)
 	}

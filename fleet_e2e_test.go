@@ -38,8 +38,12 @@ type told struct {
 // administer sends a request to the admin API.
 func (c *child) administer(t *testing.T, method, uri, body string) answer {
 	t.Helper()
-	admin := node{"http://" + c.admin, c.operator}
-	resp := admin.upload(t, method, uri, strings.NewReader(body), with("Content-Type", "application/json"))
+	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+c.admin+uri, strings.NewReader(body))
+	must(t, err)
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := manage(c.operator, r)
+	must(t, err)
+	defer resp.Body.Close()
 	var b bytes.Buffer
 	if _, err := b.ReadFrom(resp.Body); err != nil {
 		t.Fatal(err)

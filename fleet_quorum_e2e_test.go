@@ -111,7 +111,7 @@ func (c *child) order(ctx context.Context, uri string, s song) (everywhere bool,
 	if err != nil {
 		return false, err
 	}
-	resp, err := c.operator.Do(r)
+	resp, err := manage(c.operator, r)
 	if err != nil {
 		return false, err
 	}

@@ -2,6 +2,7 @@ package voyo_test
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +22,7 @@ func (c *child) series(t *testing.T) scrape {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+c.admin+"/metrics", nil)
 	must(t, err)
-	resp, err := c.operator.Do(r)
+	resp, err := manage(c.operator, r)
 	must(t, err)
 	defer resp.Body.Close()
 	s := make(scrape)
@@ -72,7 +73,7 @@ func (c *child) goroutines(t *testing.T) string {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+c.admin+"/debug/pprof/goroutine?debug=1", nil)
 	must(t, err)
-	resp, err := c.operator.Do(r)
+	resp, err := manage(c.operator, r)
 	must(t, err)
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
@@ -110,13 +111,12 @@ func mustLeaveNoTemps(t *testing.T, disk string) {
 func (c *child) reload(t *testing.T, site string) {
 	t.Helper()
 	c.configure(t, site)
-	config, err := os.Open(filepath.Join(c.dir, "Caddyfile"))
+	config, err := os.ReadFile(filepath.Join(c.dir, "Caddyfile"))
 	must(t, err)
-	defer config.Close()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+c.admin+"/load", config)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+c.admin+"/load", bytes.NewReader(config))
 	must(t, err)
 	r.Header = with("Content-Type", "text/caddyfile", "Cache-Control", "must-revalidate")
-	resp, err := c.operator.Do(r)
+	resp, err := manage(c.operator, r)
 	must(t, err)
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {

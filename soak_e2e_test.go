@@ -148,7 +148,7 @@ func (c *child) purge(t *testing.T, what string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+c.admin+"/voyo/purge", strings.NewReader(what))
 	must(t, err)
-	resp, err := c.client.Do(r)
+	resp, err := manage(c.operator, r)
 	must(t, err)
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
