@@ -7,9 +7,12 @@ import (
 	"sync"
 )
 
-// bodyShare is the part of the bodies in memory that garbage is in proportion to. What is
-// not counted at all would have the collector run all the time where there is little else.
-const bodyShare = 8
+// What garbage is in proportion to. The collector must not run all the time where there is
+// little but bodies, nor be busier than elsewhere where there is little at all.
+const (
+	bodyShare  = 8        // the bodies in memory count for this part of their size
+	leastShare = 16 << 20 // bytes; up to this all counts
+)
 
 // collecting is for as long as there is a state.
 var collecting = garbage{bodies: living.bodies}
@@ -18,7 +21,7 @@ var collecting = garbage{bodies: living.bodies}
 //
 // Go lets garbage grow to GOGC percent of what is in use before it collects it, 100 unless
 // told otherwise, so as not to look at what is in use too often. Most of that are bodies
-// here, which it need not look into: so they count for an eighth. GOGC is lowered by that.
+// here, which it need not look into: so they count for an eighth, and GOGC is lowered by that.
 type garbage struct {
 	bodies func() int64 // in memory, in bytes
 
@@ -89,7 +92,7 @@ func gogc(stated int, live, bodies int64) int {
 		return stated
 	}
 	bodies = min(bodies, live) // some may have come since
-	counted := live - bodies + bodies/bodyShare
+	counted := max(live-bodies+bodies/bodyShare, min(live, leastShare))
 	return max(int(int64(stated)*counted/live), 1)
 }
 

@@ -16,9 +16,11 @@ func TestGOGC(t *testing.T) {
 		{"nothing is kept", 100, 40 * mib, 0, 100},
 		{"half of it are bodies", 100, 160 * mib, 80 * mib, 56},
 		{"nearly all of it", 100, 1040 * mib, 1000 * mib, 15},
-		{"more than there were", 100, 40 * mib, 80 * mib, 12},
+		{"more than there were", 100, 400 * mib, 800 * mib, 12},
+		{"little is kept", 100, 12 * mib, 8 * mib, 100},
+		{"little else", 100, 80 * mib, 78 * mib, 20},
 		{"the operator wants less", 50, 160 * mib, 80 * mib, 28},
-		{"much less", 5, 1040 * mib, 1000 * mib, 1},
+		{"much less", 5, 2040 * mib, 2000 * mib, 1},
 		{"none", -1, 160 * mib, 80 * mib, -1},
 		{"before the first cycle", 100, 0, 80 * mib, 100},
 	} {
