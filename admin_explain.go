@@ -151,7 +151,7 @@ func nameAsset(req request) *assetNames {
 }
 
 // explainOurs explains one of VOYO's URLs.
-func (h *Handler) explainOurs(ctx context.Context, at shape, u *url.URL, origin string) explanation {
+func (h *Handler) explainOurs(ctx context.Context, at *shape, u *url.URL, origin string) explanation {
 	asking := make(http.Header)
 	if origin != "" {
 		asking.Set("Origin", origin)

@@ -64,7 +64,7 @@ type existence struct {
 
 // serveExists answers whether there is such a track. However many ask at a time,
 // upstreams are asked once, and for no client in particular.
-func (h *Handler) serveExists(w http.ResponseWriter, r *http.Request, req request) error {
+func (h *Handler) serveExists(w http.ResponseWriter, r *http.Request, req *request) error {
 	up := h.upstream(r, req.asset)
 	found, err := h.state.lookups.do(r.Context(), string(req.asset.ID), h.permit(r), func() (found any, err error) {
 		ctx, cancel := context.WithTimeout(h.state.warming.ctx, existsTimeout)
@@ -154,7 +154,7 @@ type location struct {
 }
 
 // serveLocation answers with where the stream is: here.
-func (h *Handler) serveLocation(w http.ResponseWriter, r *http.Request, req request, signed *link) error {
+func (h *Handler) serveLocation(w http.ResponseWriter, r *http.Request, req *request, signed *link) error {
 	answer := location{
 		URL:      h.streamURL(r, req, req.asset.Type, signed),
 		AudioURL: h.streamURL(r, req, resolver.Audio, signed),
@@ -178,7 +178,7 @@ func (h *Handler) serveLocation(w http.ResponseWriter, r *http.Request, req requ
 
 // streamURL returns the URL of the request's stream on this edge, as the client
 // is to use it: for as long as what it was asked for with, and by the same clients.
-func (h *Handler) streamURL(r *http.Request, req request, typ resolver.Type, signed *link) string {
+func (h *Handler) streamURL(r *http.Request, req *request, typ resolver.Type, signed *link) string {
 	base := h.publicURL
 	if base == nil {
 		base = &url.URL{Scheme: "http", Host: r.Host}
@@ -196,7 +196,7 @@ func (h *Handler) streamURL(r *http.Request, req request, typ resolver.Type, sig
 }
 
 // servePrefetch has the track warmed, and answers at once.
-func (h *Handler) servePrefetch(w http.ResponseWriter, r *http.Request, req request) error {
+func (h *Handler) servePrefetch(w http.ResponseWriter, r *http.Request, req *request) error {
 	h.state.prefetches.Add(1)
 	verdict, _, err := h.warm(r, req.asset, h.permit(r))
 	if err != nil {

@@ -134,7 +134,7 @@ func TestFleetOrderIsForEdges(t *testing.T) {
 				t.Fatal(err)
 			}
 			began := time.Now()
-			_, err = h.checkAsker(r, at, req)
+			_, err = h.checkAsker(r, at, &req)
 			if got := problemOf(resolver.Stream, err).status; got != c.want || time.Since(began) != c.wait {
 				t.Errorf("%s: got %d after %s", c.target, got, time.Since(began))
 			}

@@ -53,14 +53,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		w.Header().Set("Cdn-Loop", loopEntry) // tells whoever has sent it that it has met itself, and nobody anything new
 		return answerError(w, r, errLoop)
 	}
-	parsed, err := at.parse(r.URL, h.rawIDs)
-	if err != nil {
+	var req answered
+	var err error
+	if req.request, err = at.parse(r.URL, h.rawIDs); err != nil {
 		return answerError(w, r, errInvalidID)
 	}
-	req := &answered{request: parsed}
-	setPlaceholders(r, req)
+	setPlaceholders(r, &req)
 	h.awaitDisks(r.Context())
-	signed, err := h.check(r, at, parsed)
+	signed, err := h.check(r, at, &req.request)
 	switch {
 	case err == nil:
 	case r.Context().Err() != nil:
@@ -73,12 +73,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	h.state.enter()
 	defer h.state.leave()
-	return h.answer(w, r, req, signed)
+	return h.answer(w, r, &req, signed)
 }
 
 // check reports whether a request may be answered, and returns the link that it has come
 // by, nil if it need not be one. An error is a problem.
-func (h *Handler) check(r *http.Request, at shape, req request) (*link, error) {
+func (h *Handler) check(r *http.Request, at *shape, req *request) (*link, error) {
 	if req.endpoint != endpointHealth { // which tells how it is with the fleet
 		if h.unjoined() || h.state.awaitFleet(r.Context()) != nil {
 			return nil, errBehind
@@ -91,7 +91,7 @@ func (h *Handler) check(r *http.Request, at shape, req request) (*link, error) {
 }
 
 // checkAsker is check for who asks, and not for what he asks for.
-func (h *Handler) checkAsker(r *http.Request, at shape, req request) (*link, error) {
+func (h *Handler) checkAsker(r *http.Request, at *shape, req *request) (*link, error) {
 	signed, err := h.checkLink(r, at, req)
 	if err != nil {
 		return nil, err
@@ -115,11 +115,11 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, req *answered, 
 	case endpointArt:
 		return h.serveArt(w, r, req, signed)
 	case endpointExists:
-		return h.serveExists(w, r, req.request)
+		return h.serveExists(w, r, &req.request)
 	case endpointLocate:
-		return h.serveLocation(w, r, req.request, signed)
+		return h.serveLocation(w, r, &req.request, signed)
 	case endpointPrefetch:
-		return h.servePrefetch(w, r, req.request)
+		return h.servePrefetch(w, r, &req.request)
 	default:
 		return h.serveHealth(w, r)
 	}

@@ -41,7 +41,7 @@ type link struct {
 // target returns what names a track in a URL of the shape: the path, and the parameter
 // with the ID if the path does not have it. An ID that was parsed needs no escaping, so
 // this is the very text of the URL.
-func (s shape) target(asked string) string {
+func (s *shape) target(asked string) string {
 	if s.id == "" {
 		return s.path + asked
 	}
@@ -94,7 +94,7 @@ func (k linkKeys) verify(l link, signature string) bool {
 }
 
 // parseLink reads the signature of a URL of the shape, and what it claims to be for.
-func parseLink(s shape, u *url.URL, asked string) (l link, signature string, err error) {
+func parseLink(s *shape, u *url.URL, asked string) (l link, signature string, err error) {
 	query, err := uniqueParams(s, u)
 	if err != nil {
 		return link{}, "", err
@@ -113,7 +113,7 @@ func parseLink(s shape, u *url.URL, asked string) (l link, signature string, err
 
 // uniqueParams returns a query in which the ID and the parameters of the signature are
 // there at most once: of two, somebody on the way might look at the other one.
-func uniqueParams(s shape, u *url.URL) (url.Values, error) {
+func uniqueParams(s *shape, u *url.URL) (url.Values, error) {
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
 		return nil, errLinkForm

@@ -77,7 +77,7 @@ func (c *RateLimitConfig) rates() (r rates, err error) {
 
 // admit counts a request, and refuses it if its client is over the limit. Health is
 // for load balancers, whatever else comes from where they are.
-func (h *Handler) admit(r *http.Request, req request) error {
+func (h *Handler) admit(r *http.Request, req *request) error {
 	if req.endpoint == endpointHealth || !h.limiter.knowsClients() {
 		return nil
 	}

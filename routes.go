@@ -61,19 +61,19 @@ type request struct {
 }
 
 // locate finds the shape of a URL. It reports false if the path is not VOYO's.
-func locate(u *url.URL) (shape, bool) {
+func locate(u *url.URL) (*shape, bool) {
 	path := u.EscapedPath()
-	for _, s := range shapes {
-		if path == s.path || strings.HasSuffix(s.path, "/") && strings.HasPrefix(path, s.path) {
+	for i := range shapes {
+		if s := &shapes[i]; path == s.path || strings.HasSuffix(s.path, "/") && strings.HasPrefix(path, s.path) {
 			return s, true
 		}
 	}
-	return shape{}, false
+	return nil, false
 }
 
 // parse reads a URL of the shape. The error is resolver.ErrInvalidID; all else
 // that is unknown or missing has a default.
-func (s shape) parse(u *url.URL, rawIDs bool) (request, error) {
+func (s *shape) parse(u *url.URL, rawIDs bool) (request, error) {
 	if s.endpoint == endpointHealth {
 		return request{endpoint: s.endpoint}, nil
 	}

@@ -58,7 +58,7 @@ func expandLinkKey(repl *caddy.Replacer, field, value string) ([]byte, error) {
 // checkLink refuses a request that needs a signature and has none that is right for its
 // client and this time. It returns what was signed; nil if nothing need be. That a link is
 // over is told only to those who have one.
-func (h *Handler) checkLink(r *http.Request, at shape, req request) (*link, error) {
+func (h *Handler) checkLink(r *http.Request, at *shape, req *request) (*link, error) {
 	if h.linkKeys == nil || req.endpoint == endpointHealth {
 		return nil, nil
 	}
