@@ -20,13 +20,9 @@ import (
 // series returns what Prometheus gets of the process, by series, as in go_goroutines.
 func (c *child) series(t *testing.T) scrape {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+c.admin+"/metrics", nil)
-	must(t, err)
-	resp, err := manage(c.operator, r)
-	must(t, err)
-	defer resp.Body.Close()
+	a := c.administer(t, http.MethodGet, "/metrics", "")
 	s := make(scrape)
-	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+	for lines := bufio.NewScanner(bytes.NewReader(a.body)); lines.Scan(); {
 		series, value, ok := strings.Cut(lines.Text(), " ")
 		if v, err := strconv.ParseFloat(value, 64); ok && err == nil {
 			s[series] = v
@@ -71,14 +67,7 @@ func (c *child) mustUseNoMore(t *testing.T, before usage) {
 // goroutines returns what the process's goroutines are at.
 func (c *child) goroutines(t *testing.T) string {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+c.admin+"/debug/pprof/goroutine?debug=1", nil)
-	must(t, err)
-	resp, err := manage(c.operator, r)
-	must(t, err)
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	must(t, err)
-	return string(text)
+	return string(c.administer(t, http.MethodGet, "/debug/pprof/goroutine?debug=1", "").body)
 }
 
 // descriptors returns what the process has open.

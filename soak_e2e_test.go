@@ -146,13 +146,8 @@ func (s *soak) trouble(ctx context.Context, t *testing.T) {
 // purge has the edge forget.
 func (c *child) purge(t *testing.T, what string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+c.admin+"/voyo/purge", strings.NewReader(what))
-	must(t, err)
-	resp, err := manage(c.operator, r)
-	must(t, err)
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("purge %s: %s", what, resp.Status)
+	if a := c.administer(t, http.MethodPost, purgeURI, what); a.status != http.StatusOK {
+		t.Fatalf("purge %s: %s", what, a)
 	}
 }
 

@@ -78,12 +78,14 @@ func TestNotModified(t *testing.T) {
 		"Last-Modified: o", "Repr-Digest: p")
 	want := answerHeader(
 		"Cache-Control: a", "Content-Location: b", "Date: c", "Etag: d", "Expires: e", "Vary: f", "Content-Security-Policy: g", "X: h")
+	before := h.Clone()
 	notModified := func() http.Header {
 		sent := copyHeader(h)
 		sent.dropMetadata()
 		return sent.moved()
 	}
 	sameHeader(t, notModified(), want)
+	sameHeader(t, h, before)
 
 	h.Del("Etag")
 	want.Del("Etag")
