@@ -5,12 +5,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -25,13 +23,12 @@ func startAdminEdge(t *testing.T, site string) *edge {
 	return e
 }
 
-// manage sends a request to an admin API, with a connection of its own, as a reload may be
-// about to end the server that another one leads to. The one that such a server has not
-// accepted is reset, and nothing has come of it.
+// manage sends a request to an admin API, with a connection of its own and again if that
+// leads to a server which a reload is about to end.
 func manage(client *http.Client, r *http.Request) (resp *http.Response, err error) {
 	r.Close = true
-	for range 10 {
-		if resp, err = client.Do(r); !errors.Is(err, syscall.ECONNRESET) {
+	for tries := 1; ; tries++ {
+		if resp, err = client.Do(r); tries == 10 || !isUnanswered(err) {
 			return resp, err
 		}
 		if r.GetBody != nil {
@@ -40,7 +37,6 @@ func manage(client *http.Client, r *http.Request) (resp *http.Response, err erro
 			}
 		}
 	}
-	return nil, err
 }
 
 // ask sends a request to the admin API, and leaves it to the test to read the answer.

@@ -2,15 +2,18 @@ package voyo_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -122,6 +125,14 @@ func (n node) request(t *testing.T, method, path string, header http.Header) *ht
 	}
 	t.Cleanup(func() { resp.Body.Close() })
 	return resp
+}
+
+// isUnanswered reports whether a connection was closed with a request on it that nobody
+// had looked at. A server that net/http shuts down does that to those whose request it has
+// read but not begun to handle, and the system to those that it had not accepted.
+func isUnanswered(err error) bool {
+	_, ok := errors.AsType[*url.Error](err) // which an error of a body is not
+	return ok && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET))
 }
 
 // do makes a request and reads the answer to its end.

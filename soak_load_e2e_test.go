@@ -7,11 +7,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"regexp"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
@@ -104,13 +102,6 @@ func (l *load) leave() {
 	for _, n := range l.nodes {
 		n.client.CloseIdleConnections()
 	}
-}
-
-// isUnanswered reports whether a connection was closed with a request on it that nobody
-// had looked at, as a server may that is reloaded.
-func isUnanswered(err error) bool {
-	_, ok := errors.AsType[*url.Error](err) // which an error of a body is not
-	return ok && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET))
 }
 
 func whole(ctx context.Context, n node, s song, _ *rand.Rand) error {

@@ -2,12 +2,9 @@ package voyo_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -15,9 +12,8 @@ import (
 	voyo "github.com/voyo-music/caddy-voyo"
 )
 
-// crowd are clients who hear one song after another until they are sent away. A
-// server that net/http shuts down closes connections whose request it has read but
-// not begun to handle. As browsers do, they ask again then.
+// crowd are clients who hear one song after another until they are sent away. As
+// browsers do, they ask again what nobody has answered.
 type crowd struct {
 	heard  atomic.Int64 // songs
 	missed atomic.Int64 // that were not cached
@@ -45,7 +41,7 @@ func startCrowdAt(t *testing.T, hear func(context.Context, song) (heard, error),
 			for leaving.Err() == nil { // each song to its end
 				s := songs[rnd.IntN(len(songs))]
 				h, err := hear(t.Context(), s)
-				if h.status == 0 && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
+				if isUnanswered(err) {
 					c.again.Add(1)
 					continue
 				}
