@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"time"
 )
 
@@ -215,15 +216,27 @@ func (c *Cache) allot(f *fill, s *slice, memory []byte) (room []byte, needed int
 	return s.data[len(s.data):cap(s.data)], 0
 }
 
-// advance takes n bytes, read into what room returned, into the object.
+// advance takes n bytes, read into what room returned, into the object. Who has waited
+// for the first of them sends them before more is read, as an upstream that has much to
+// send at once may leave no processor to do both.
 func (c *Cache) advance(f *fill, n int) {
 	if n == 0 {
 		return
 	}
+	if c.announce(f, n) {
+		runtime.Gosched()
+	}
+}
+
+// announce is advance for one that goes on at once. It reports whether somebody has waited
+// for the fill's first bytes, and these are they.
+func (c *Cache) announce(f *fill, n int) (first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	first = f.pos == f.start && f.readers > 0
 	c.absorb(f, n)
 	f.news()
+	return first
 }
 
 // absorb is advance without the news. The caller holds c.mu.
