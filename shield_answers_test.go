@@ -145,8 +145,8 @@ func TestShieldHasTakenDown(t *testing.T) {
 	}
 }
 
-// Shields whose bodies have nothing in them are not asked again for the same fill: it would
-// end there. What it breaks off in the middle it may go on with.
+// Shields whose bodies have nothing in them are left out. What one breaks off in the middle it
+// may go on with.
 func TestShieldInVain(t *testing.T) {
 	for _, c := range []struct {
 		sent string

@@ -29,6 +29,9 @@ var (
 	errShieldBehind = errors.New("the shield has another version, or is behind in the fleet's log")
 )
 
+// errShieldSilent says that nothing was heard of a shield for too long.
+var errShieldSilent = fmt.Errorf("the shield is silent: %w", context.DeadlineExceeded)
+
 // askShields asks the other tier for the asset, or the next best one that there is. There
 // is neither an answer nor an error if the resolvers are to be asked. The error is one of
 // cache.ErrNotFound, or that of ctx.
@@ -45,9 +48,6 @@ func (u *upstream) askShields(ctx context.Context, header http.Header) (*http.Re
 		now := time.Now()
 		if s == nil || s.health.isSelf(now) {
 			break
-		}
-		if u.isVain(s) {
-			continue
 		}
 		ok, trial := s.health.admit(now)
 		if !ok {
@@ -87,9 +87,7 @@ func (u *upstream) askShield(ctx context.Context, s *shield, trial bool, header 
 	switch f, ok := errors.AsType[failure](err); {
 	case err != nil && ctx.Err() != nil:
 	case ok && f.isShields():
-		if s.health.failed(now, asked, f.reason, trial) {
-			u.h.logger.Warn("shield is left out", zap.Int("position", s.position), zap.Stringer("reason", f))
-		}
+		u.h.shieldFailed(s, asked, f, trial)
 	default:
 		if s.health.succeeded(now) {
 			u.h.logger.Info("shield is back", zap.Int("position", s.position))
@@ -106,6 +104,13 @@ func (u *upstream) askShield(ctx context.Context, s *shield, trial bool, header 
 			zap.Error(err))
 	}
 	return resp, err
+}
+
+// shieldFailed notes that a shield has not answered what it was asked at the time given.
+func (h *Handler) shieldFailed(s *shield, asked time.Time, f failure, trial bool) {
+	if s.health.failed(time.Now(), asked, f.reason, trial) {
+		h.logger.Warn("shield is left out", zap.Int("position", s.position), zap.Stringer("reason", f))
+	}
 }
 
 // isShields reports whether a failure is that of the shield itself, and not of what it
@@ -126,12 +131,10 @@ func (f failure) isShields() bool {
 func (u *upstream) getShield(ctx context.Context, s *shield, header http.Header) (*http.Response, error) {
 	own := upstreamHeader(u.asset, header, u.cdnLoop)
 	u.h.state.following.Load().stamp(own)
-	resp, answered, err := u.sendShield(ctx, s, own)
+	resp, err := u.sendShield(ctx, s, own)
 	var tiers string
 	if err == nil {
-		tiers, err = u.acceptShield(resp, own)
-		answered()
-		if err != nil {
+		if tiers, err = u.acceptShield(resp, own); err != nil {
 			discard(resp)
 		}
 	}
@@ -152,48 +155,34 @@ func (u *upstream) getShield(ctx context.Context, s *shield, header http.Header)
 	return resp, nil
 }
 
-// sendShield sends a shield the request. The answer must begin in time, which the transport
-// bounds as well, until answered is called: with all of it that is looked at. From then on its
-// body has all the time that there is.
-func (u *upstream) sendShield(ctx context.Context, s *shield, own http.Header) (resp *http.Response, answered func(), err error) {
+// sendShield sends a shield the request. It is given up when it falls silent, and when its
+// body has not begun in the time that any upstream has.
+func (u *upstream) sendShield(ctx context.Context, s *shield, own http.Header) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	answered = s.health.untilSilent(func() bool { return u.h.probe(s) }, func() { cancel(context.DeadlineExceeded) })
+	watch := func() (heard func()) {
+		return s.health.untilSilent(func() bool { return u.h.probe(s) }, func() { cancel(errShieldSilent) })
+	}
 	target := s.target(u.asset, u.h.linkKeys)
 	r := &http.Request{Method: http.MethodGet, URL: target, Host: target.Host, Header: own}
-	resp, err = u.h.client.RoundTrip(r.WithContext(ctx))
+	begin := time.AfterFunc(cache.StallTimeout, func() { cancel(errShieldSilent) })
+	heard := watch()
+	resp, err := u.h.client.RoundTrip(r.WithContext(ctx))
+	heard()
 	if err == nil && ctx.Err() != nil {
 		_ = resp.Body.Close()
-		err = context.DeadlineExceeded
+		err = ctx.Err()
 	}
 	if err != nil {
-		answered()
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
+		begin.Stop()
 		cancel(nil)
-		return nil, nil, err
+		return nil, err
 	}
-	resp.Body = &shieldBody{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, vain: func() { u.noteVain(s) }}
-	return resp, answered, nil
-}
-
-// noteVain notes that a shield has sent nothing of a body, so that it is not asked for that
-// again. Most requests ask no shield, and none of them has more to carry than a nil.
-func (u *upstream) noteVain(s *shield) {
-	for {
-		last, next := u.vain.Load(), []*shield{s}
-		if last != nil {
-			next = append(next, *last...)
-		}
-		if u.vain.CompareAndSwap(last, &next) {
-			return
-		}
-	}
-}
-
-func (u *upstream) isVain(s *shield) bool {
-	vain := u.vain.Load()
-	return vain != nil && slices.Contains(*vain, s)
+	silent := func(since time.Time) { u.h.shieldFailed(s, since, failureOf(errShieldSilent), false) }
+	resp.Body = &shieldBody{resp.Body, ctx, cancel, begin, s.health, watch, silent}
+	return resp, nil
 }
 
 // acceptShield checks a shield's answer to a request with the header given, and returns
@@ -219,6 +208,13 @@ func (u *upstream) acceptShield(resp *http.Response, own http.Header) (tiers str
 		hasContent(resp) && resp.Header.Get("Etag") != ifRange && resp.Header.Get("Last-Modified") != ifRange:
 		// Which of the two is the newer one is for the track's origin to say.
 		return "", errShieldBehind
+	}
+	if hasContent(resp) {
+		// An edge sends its header together with the first byte. From one that has not, the
+		// rest can't be expected either, and there is somebody else to ask.
+		if _, err := peek(resp, 1); err != nil {
+			return "", err
+		}
 	}
 	resp.Header.Del("Vary") // on what clients send, who are asked for nothing here
 	return tiers, nil
@@ -307,22 +303,29 @@ type shieldBody struct {
 
 	ctx    context.Context // of the request
 	cancel context.CancelCauseFunc
-	vain   func() // is called when not even its first byte can be had
-	begun  bool
+	begin  *time.Timer // cancels ctx unless something of the body has come
+	health *shieldHealth
+	watch  func() (heard func()) // cancels ctx if the shield is silent until heard is called
+	silent func(since time.Time) // is called when it was
 }
 
 // Read implements io.Reader.
-func (b *shieldBody) Read(p []byte) (n int, err error) {
-	n, err = b.ReadCloser.Read(p)
-	b.begun = b.begun || n > 0
+func (b *shieldBody) Read(p []byte) (int, error) {
+	began, heard := time.Now(), b.watch()
+	n, err := b.ReadCloser.Read(p)
+	heard()
+	if n > 0 || err == io.EOF {
+		b.begin.Stop()
+		b.health.heard(time.Now())
+	}
 	if err == nil || err == io.EOF {
 		return n, err
 	}
-	if !b.begun {
-		b.vain()
-	}
 	if cause := context.Cause(b.ctx); cause != nil {
 		err = cause
+	}
+	if errors.Is(err, errShieldSilent) {
+		b.silent(began)
 	}
 	return n, err
 }
@@ -330,6 +333,7 @@ func (b *shieldBody) Read(p []byte) (n int, err error) {
 // Close implements io.Closer.
 func (b *shieldBody) Close() error {
 	err := b.ReadCloser.Close()
+	b.begin.Stop()
 	b.cancel(nil)
 	return err
 }

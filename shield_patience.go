@@ -84,13 +84,20 @@ func (h *shieldHealth) ask(probe func() bool) {
 	h.probing = true
 	go func() {
 		alive := probe()
+		if alive {
+			h.heard(time.Now())
+		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.probing = false
-		if alive {
-			h.alive = time.Now()
-		}
 	}()
+}
+
+// heard notes that the shield is there.
+func (h *shieldHealth) heard(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.alive = now
 }
 
 // probe reports whether a shield answers what it need ask nobody for. That it is not

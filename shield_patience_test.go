@@ -184,39 +184,100 @@ func TestShieldProbe(t *testing.T) {
 	}
 }
 
-// A cover is waited for until it has been looked at whether it is one, and no longer than
-// anything else.
-func TestShieldHangsInACover(t *testing.T) {
+// hangingTier answers as two shields, the first of which falls silent after it has sent
+// some of its body, for as long as given, and says at its health what is given.
+func hangingTier(sent, rest, report string, silence time.Duration) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		header := http.Header{"Cache-Status": {"voyo; hit; ttl=5"}, "Content-Type": {"image/gif"}}
+		if strings.HasPrefix(r.URL.Path, streamPath) {
+			header.Set("Content-Type", "audio/ogg")
+		}
+		body := io.NopCloser(strings.NewReader(sent + rest))
+		switch {
+		case r.URL.Path == healthPath:
+			body = io.NopCloser(strings.NewReader(report))
+		case r.URL.Host == "edge-0.example":
+			hangs, w := io.Pipe()
+			context.AfterFunc(r.Context(), func() { _ = w.CloseWithError(r.Context().Err()) })
+			go func() {
+				_, _ = io.WriteString(w, sent)
+				select {
+				case <-r.Context().Done():
+				case <-time.After(silence):
+					_, _ = io.WriteString(w, rest)
+					w.Close()
+				}
+			}()
+			body = hangs
+		}
+		return &http.Response{StatusCode: http.StatusOK, Header: header, Body: body, ContentLength: -1, Request: r}, nil
+	})
+}
+
+// A shield whose body does not begin is given up: when nothing is heard of it, and then the
+// next one is asked, or after the time that any upstream has.
+func TestShieldHangs(t *testing.T) {
 	h := newTestHandler(t, at("http://upstream.example/cover.jpg"))
 	giveShields(t, h, tier(2)...)
-	const image = "GIF89a, and more"
+	const content = "GIF89a, and more"
 	cover := resolver.Asset{ID: testID, Kind: resolver.Art, Image: "hqdefault"}
-	synctest.Test(t, func(t *testing.T) {
-		h.client = roundTripper(func(r *http.Request) (*http.Response, error) {
-			header := http.Header{"Cache-Status": {"voyo; hit; ttl=5"}}
-			body := io.ReadCloser(http.NoBody)
-			switch {
-			case r.URL.Path == healthPath:
-			case r.URL.Host == "edge-0.example":
-				hangs, w := io.Pipe()
-				context.AfterFunc(r.Context(), func() { _ = w.CloseWithError(r.Context().Err()) })
-				body = hangs
-			default:
-				body = io.NopCloser(strings.NewReader(image))
+	for _, asset := range []resolver.Asset{cover, testAsset} {
+		for report, patience := range map[string]time.Duration{"": shieldPatience, `{"service": "voyo-edge"}`: cache.StallTimeout} {
+			synctest.Test(t, func(t *testing.T) {
+				h.shields.list[0].health = new(shieldHealth)
+				h.client = hangingTier("", content, report, time.Hour)
+				began := time.Now()
+				resp, err := h.upstream(newTestRequest("GET", "/", nil), asset).askShields(t.Context(), nil)
+				took, got := time.Since(began), ""
+				if resp != nil {
+					b, readErr := io.ReadAll(resp.Body)
+					got, err = string(b), errors.Join(err, readErr, resp.Body.Close())
+				}
+				if asked := got == content; took != patience || asked != (patience == shieldPatience) || err != nil {
+					t.Errorf("%s, %q: got %q, %v after %s", asset.Kind, report, got, err, took)
+				}
+				if _, why := h.shields.list[0].health.state(time.Now()); why != reasonTimeout {
+					t.Errorf("%s, %q: it is left out because of %q", asset.Kind, report, why)
+				}
+				time.Sleep(time.Minute) // until nobody is asked any more whether he is there
+			})
+		}
+	}
+}
+
+// A shield that falls silent in the middle is given up and left out, unless it says that it
+// is there.
+func TestShieldFallsSilent(t *testing.T) {
+	h := newTestHandler(t, at("http://upstream.example/song.opus"))
+	giveShields(t, h, tier(2)...)
+	for _, c := range []struct {
+		name, report  string
+		silence, took time.Duration
+		want          string
+		ill           reason
+	}{
+		{"away", "", time.Hour, shieldPatience, "some", reasonTimeout},
+		{"there", `{"service": "voyo-edge"}`, 3 * shieldPatience, 2 * shieldPatience, "some more", ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			health := new(shieldHealth)
+			h.shields.list[0].health = health
+			h.client = hangingTier("some", " more", c.report, c.silence)
+			resp, err := h.upstream(newTestRequest("GET", "/", nil), testAsset).askShields(t.Context(), nil)
+			if err != nil || resp == nil {
+				t.Fatal(c.name, err)
 			}
-			return &http.Response{StatusCode: http.StatusOK, Header: header, Body: body, ContentLength: -1, Request: r}, nil
+			defer resp.Body.Close()
+			time.Sleep(shieldPatience) // as long as nobody reads it is not waited for
+			began := time.Now()
+			b, err := io.ReadAll(resp.Body)
+			if took := time.Since(began); string(b) != c.want || errors.Is(err, errShieldSilent) != (c.ill != "") || took != c.took {
+				t.Errorf("%s: got %q, %v after %s", c.name, b, err, took)
+			}
+			if _, why := health.state(time.Now()); why != c.ill {
+				t.Errorf("%s: it is left out because of %q", c.name, why)
+			}
+			time.Sleep(time.Minute)
 		})
-		began := time.Now()
-		resp, err := h.upstream(newTestRequest("GET", "/", nil), cover).askShields(t.Context(), nil)
-		if err != nil || resp == nil || time.Since(began) != shieldPatience {
-			t.Fatalf("%v after %s", err, time.Since(began))
-		}
-		defer resp.Body.Close()
-		if b, err := io.ReadAll(resp.Body); string(b) != image || err != nil {
-			t.Errorf("got %q, %v", b, err)
-		}
-		if _, why := h.shields.list[0].health.state(time.Now()); why != reasonTimeout {
-			t.Errorf("it is left out because of %q", why)
-		}
-	})
+	}
 }

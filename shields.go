@@ -146,7 +146,7 @@ type shieldHealth struct {
 	back     time.Time // when it is tried again
 	trying   bool      // somebody finds out if it is well again
 	answered time.Time // when it last did
-	alive    time.Time // when it last has said that it is there
+	alive    time.Time // when it last has shown that it is there
 	probing  bool      // it is asked for that
 	self     time.Time // until then it is this very node
 }

@@ -37,11 +37,10 @@ type upstream struct {
 	asset   resolver.Asset
 	came    time.Time // when the request did
 	cdnLoop string
-	source  atomic.Pointer[string]    // the resolver that had it, or the other tier
-	timing  atomic.Pointer[timing]    // of the last fetch
-	tiers   atomic.Pointer[string]    // what the caches of the other tier did for that; nil if it was not asked
-	vain    atomic.Pointer[[]*shield] // those with an answer that had nothing of its body
-	peer    bool                      // another edge asks
+	source  atomic.Pointer[string] // the resolver that had it, or the other tier
+	timing  atomic.Pointer[timing] // of the last fetch
+	tiers   atomic.Pointer[string] // what the caches of the other tier did for that; nil if it was not asked
+	peer    bool                   // another edge asks
 }
 
 func (h *Handler) upstream(r *http.Request, a resolver.Asset) *upstream {
@@ -320,19 +319,26 @@ func hasContent(resp *http.Response) bool {
 // sniffImage looks whether a cover's place has an image, while there is a next
 // place to ask. The cache will look again.
 func sniffImage(resp *http.Response) error {
-	body := bufio.NewReaderSize(resp.Body, cache.SniffLen)
-	head, err := body.Peek(cache.SniffLen)
-	if err != nil && err != io.EOF {
-		return err
-	}
-	if admitImage(make(http.Header), head) != nil {
+	head, err := peek(resp, cache.SniffLen)
+	if err == nil && admitImage(make(http.Header), head) != nil {
 		return errBadAnswer
+	}
+	return err
+}
+
+// peek waits for the first n bytes of an answer's body, or all of a shorter one, and leaves
+// them in it.
+func peek(resp *http.Response, n int) ([]byte, error) {
+	body := bufio.NewReader(resp.Body)
+	head, err := body.Peek(n)
+	if err != nil && err != io.EOF {
+		return nil, err
 	}
 	resp.Body = struct {
 		io.Reader
 		io.Closer
 	}{body, resp.Body}
-	return nil
+	return head, nil
 }
 
 // discard gets rid of an answer. Its connection is worth some bytes, but no wait.
