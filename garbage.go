@@ -93,7 +93,7 @@ func gogc(stated int, live, bodies int64) int {
 	}
 	bodies = min(bodies, live) // some may have come since
 	counted := max(live-bodies+bodies/bodyShare, min(live, leastShare))
-	return max(int(int64(stated)*counted/live), 1)
+	return max(int(float64(stated)*float64(counted)/float64(live)), 1) // as an int64, some would not do
 }
 
 // readCollector returns the bytes in use as of the last cycle, and GOGC.

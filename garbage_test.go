@@ -22,6 +22,7 @@ func TestGOGC(t *testing.T) {
 		{"the operator wants less", 50, 160 * mib, 80 * mib, 28},
 		{"much less", 5, 2040 * mib, 2000 * mib, 1},
 		{"none", -1, 160 * mib, 80 * mib, -1},
+		{"hardly any", 1_000_000_000, 16384 * mib, 8192 * mib, 562_500_000},
 		{"before the first cycle", 100, 0, 80 * mib, 100},
 	} {
 		if got := gogc(tt.stated, int64(tt.live), int64(tt.body)); got != tt.want {
@@ -47,6 +48,11 @@ func TestGarbage(t *testing.T) {
 		}
 		t.Fatalf("%s: still %d", what, now)
 	}
+	set := func(percent int) {
+		g.mu.Lock() // or else it may be about to set what it has made of the last one
+		defer g.mu.Unlock()
+		debug.SetGCPercent(percent)
+	}
 	exactly := func(what string, want int) {
 		t.Helper()
 		if _, now := readCollector(); now != want {
@@ -56,14 +62,14 @@ func TestGarbage(t *testing.T) {
 
 	g.start()
 	below("GOGC is lowered", 90)
-	debug.SetGCPercent(50)
+	set(50)
 	below("GOGC is lowered from what was set meanwhile", 45)
 	g.stop()
 	exactly("in the end", 50)
 	debug.SetGCPercent(200)
 	g.start()
 	below("it begins anew", 180)
-	debug.SetGCPercent(70)
+	set(70)
 	g.stop()
 	exactly("what somebody has set since", 70)
 	runtime.KeepAlive(kept)
