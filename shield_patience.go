@@ -101,7 +101,7 @@ func (h *shieldHealth) heard(now time.Time) {
 }
 
 // probe reports whether a shield answers what it need ask nobody for. That it is not
-// healthy does not matter.
+// healthy does not matter, nor that all connections to it are waiting for it.
 func (h *Handler) probe(s *shield) (alive bool) {
 	h.reportPanic(contain.Do(func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), probeTime)
@@ -109,7 +109,7 @@ func (h *Handler) probe(s *shield) (alive bool) {
 		header := http.Header{"Cdn-Loop": {loopEntry}, "User-Agent": {edgeName}}
 		target := s.at(healthPath, "")
 		r := &http.Request{Method: http.MethodGet, URL: target, Host: target.Host, Header: header}
-		resp, err := h.client.RoundTrip(r.WithContext(ctx))
+		resp, err := h.client.RoundTrip(r.WithContext(unqueued(ctx)))
 		if err != nil {
 			return err
 		}

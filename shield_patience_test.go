@@ -184,6 +184,38 @@ func TestShieldProbe(t *testing.T) {
 	}
 }
 
+// A shield can be asked whether it is there also when all connections that there may be to
+// it wait for its answers.
+func TestShieldProbeHasItsOwnConnection(t *testing.T) {
+	came, release := make(chan struct{}), make(chan struct{})
+	f := newFakeShield(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == healthPath {
+			_, _ = io.WriteString(w, `{"service": "voyo-edge"}`)
+			return
+		}
+		close(came)
+		<-release
+		w.WriteHeader(http.StatusNotFound)
+	})
+	h := newTestHandler(t, found(nil))
+	giveShields(t, h, f.URL)
+	shield := h.shields.list[0]
+	h.client = mustTransport(t, `{"protocol": "http", "max_conns_per_host": 1}`, newGuard(t, []string{shield.hostPort()}, nil))
+	answered := make(chan error, 1)
+	go func() {
+		_, err := h.upstream(newTestRequest("GET", "/", nil), testAsset).askShields(t.Context(), nil)
+		answered <- err
+	}()
+	<-came
+	if !h.probe(shield) {
+		t.Error("it is not there")
+	}
+	close(release)
+	if err := <-answered; !errors.Is(err, cache.ErrNotFound) {
+		t.Error(err)
+	}
+}
+
 // hangingTier answers as two shields, the first of which falls silent after it has sent
 // some of its body, for as long as given, and says at its health what is given.
 func hangingTier(sent, rest, report string, silence time.Duration) http.RoundTripper {

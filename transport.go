@@ -71,7 +71,19 @@ func (h *Handler) loadTransport(ctx caddy.Context, guard *resolver.Guard) (http.
 	if !slices.Equal(ht.Versions, []string{"3"}) {
 		t.guardDials(ht.Transport)
 	}
+	t.apart = unlimited(ht)
 	return t, nil
+}
+
+// unlimited returns a transport that connects as another one does, but anew for each
+// request, whatever the limit of connections is.
+func unlimited(ht *reverseproxy.HTTPTransport) http.RoundTripper {
+	own, rt := *ht, ht.Transport.Clone()
+	rt.MaxConnsPerHost, rt.DisableKeepAlives = 0, true
+	// or else it would share the other's connections of HTTP/2
+	rt.TLSNextProto, rt.ForceAttemptHTTP2 = nil, rt.TLSNextProto["h2"] != nil
+	own.Transport = rt
+	return &own
 }
 
 // checkTransport refuses what would go past the guard, and what switches off
@@ -151,6 +163,7 @@ func lookupBy(servers []string) (func(ctx context.Context, network, host string)
 // hop is checked.
 type guardedTransport struct {
 	next  http.RoundTripper
+	apart http.RoundTripper // for what must not wait for a connection; nil if next does not limit them
 	guard *resolver.Guard
 	repl  *caddy.Replacer
 
@@ -170,7 +183,19 @@ func (t *guardedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
+	if t.apart != nil && r.Context().Value(apartKey{}) != nil {
+		return t.apart.RoundTrip(r)
+	}
 	return t.next.RoundTrip(r)
+}
+
+// apartKey is the context key of a request that must not wait for a connection.
+type apartKey struct{}
+
+// unqueued returns a context whose requests do not wait until others leave them one of the
+// connections that there may be to a host.
+func unqueued(ctx context.Context) context.Context {
+	return context.WithValue(ctx, apartKey{}, true)
 }
 
 // check tells whether the request may go out, and returns it as it is to go.

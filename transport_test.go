@@ -3,8 +3,10 @@ package voyo
 import (
 	"context"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -121,6 +123,71 @@ func (c *counter) addr() string { return c.Listener.Addr().String() }
 func (c *counter) at(host string) string {
 	_, port, _ := net.SplitHostPort(c.addr())
 	return "http://" + net.JoinHostPort(host, port)
+}
+
+// What must not wait for a connection is asked over another one than there may be, and
+// leaves nothing behind.
+func TestUnqueued(t *testing.T) {
+	for _, protocol := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		came, release := make(chan struct{}), make(chan struct{})
+		var open, conns atomic.Int64
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/waits" {
+				close(came)
+				<-release
+			}
+			_, _ = io.WriteString(w, r.Proto)
+		}))
+		server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+			switch s {
+			case http.StateNew:
+				conns.Add(1)
+				open.Add(1)
+			case http.StateClosed:
+				open.Add(-1)
+			}
+		}
+		config := `{"protocol": "http", "max_conns_per_host": 1}`
+		if server.EnableHTTP2 = protocol == "HTTP/2.0"; server.EnableHTTP2 {
+			server.StartTLS()
+			ca := base64.StdEncoding.EncodeToString(server.Certificate().Raw)
+			config = `{"protocol": "http", "max_conns_per_host": 1, "tls": {"ca": {"provider": "inline", "trusted_ca_certs": ["` + ca + `"]}}}`
+		} else {
+			server.Start()
+		}
+		rt := mustTransport(t, config, newGuard(t, []string{server.Listener.Addr().String()}, nil))
+		answered := make(chan string, 1)
+		go func() {
+			got, err := get(t, rt, server.URL+"/waits")
+			answered <- fmt.Sprint(got, err)
+		}()
+		<-came
+		for i := range int64(2) {
+			r, err := http.NewRequestWithContext(unqueued(t.Context()), http.MethodGet, server.URL, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := rt.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if string(b) != protocol || err != nil || conns.Load() != i+2 {
+				t.Errorf("%s: got %q, %v over %d connections", protocol, b, err, conns.Load())
+			}
+		}
+		for deadline := time.Now().Add(20 * time.Second); open.Load() > 1; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %d connections are open", protocol, open.Load())
+			}
+		}
+		close(release)
+		if got := <-answered; got != protocol+"<nil>" {
+			t.Errorf("%s: who has waited got %s", protocol, got)
+		}
+		server.Close()
+	}
 }
 
 func get(t *testing.T, rt http.RoundTripper, url string) (string, error) {
