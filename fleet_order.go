@@ -41,6 +41,15 @@ func (h *headway) begin(to fleet.Position) {
 	h.raise(to)
 }
 
+// restart notes that all that was stored before a log had an entry is purged. What was
+// applied behind that is in no log any more, where this one was restored from a backup: nobody
+// could get as far.
+func (h *headway) restart(from fleet.Position) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.begun = from
+}
+
 // raise never goes back in a log: what is applied again has been in effect before. The
 // caller holds h.mu.
 func (h *headway) raise(to fleet.Position) {

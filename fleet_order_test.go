@@ -164,3 +164,25 @@ func TestFleetOrderIsKept(t *testing.T) {
 		t.Errorf("in another log: %v", next.last())
 	}
 }
+
+// Where the log was restored from a backup a node tells of no more than is in it: the others
+// would refuse all that it asks for.
+func TestFleetOrderAfterRestore(t *testing.T) {
+	f := newFollowed(t, t.TempDir())
+	defer f.stop(t)
+	f.mustApply(t, entry(fleet.Skip, 100, ""))
+	for _, c := range []struct {
+		entry fleet.Entry
+		told  uint64
+	}{
+		{fleet.Entry{Position: upTo(7), Kind: fleet.Reset}, 100}, // while NATS is away
+		{fleet.Entry{Position: upTo(0), Kind: fleet.Reset, Covers: 50}, 50},
+		{entry(fleet.Takedown, 20, takenA), 50},
+		{entry(fleet.Skip, 50, ""), 50},
+		{entry(fleet.Skip, 51, ""), 51},
+	} {
+		if f.mustApply(t, c.entry); f.last() != upTo(c.told) {
+			t.Errorf("%s at %d: it tells of %+v", c.entry.Kind, c.entry.Seq, f.last())
+		}
+	}
+}

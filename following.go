@@ -222,6 +222,9 @@ func (f *following) apply(ctx context.Context, e fleet.Entry) error {
 	bounded, cancel := context.WithTimeout(ctx, diskPatience)
 	defer cancel()
 	f.headway.begin(e.Position)
+	if e.Covers > 0 {
+		f.headway.restart(fleet.Position{Stream: e.Stream, Seq: e.Covers})
+	}
 	err := f.state.carryOut(bounded, e)
 	if ctx.Err() != nil {
 		return ctx.Err() // whoever follows next does it again

@@ -76,6 +76,10 @@ type Entry struct {
 	Data []byte    // as it was appended
 	Time time.Time // at which the servers of NATS have got it; that of Reset and Skip is zero
 	More bool      // others were appended together with it, behind it: nobody waits to hear of it alone
+
+	// Covers is, of a Reset at the stream's beginning, up to which entry it has made purges
+	// needless: the last one that there was.
+	Covers uint64
 }
 
 // Draft is an entry to be appended.

@@ -144,7 +144,7 @@ func (f *Follower) suspect(s *session, last uint64) error {
 // last, and has the log followed from its beginning. Its error is errAgain.
 func (f *Follower) reset(s *session, last uint64) error {
 	beginning := Position{Stream: s.id}
-	if err := f.do(Entry{Position: beginning, Kind: Reset}); err != nil {
+	if err := f.do(Entry{Position: beginning, Kind: Reset, Covers: last}); err != nil {
 		return err
 	}
 	f.suspected = time.Time{}

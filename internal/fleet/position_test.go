@@ -202,6 +202,9 @@ func TestRestored(t *testing.T) {
 	n = join(t, Config{URLs: c.URLs(), Node: "n"})
 	grown := n.follow(t, from, nil)
 	grown.awaitWords(t, "reset +a +b skip")
+	if covers := grown.told[0].Covers; covers != 5 {
+		t.Errorf("the reset covers %d entries", covers)
+	}
 	n.awaitCurrent(t)
 	for _, at := range []Position{before, {Stream: before.Stream, Seq: before.Seq}} { // an old version has noted no time
 		same := n.follow(t, at, nil)
