@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
@@ -46,8 +45,6 @@ func dial(t *testing.T, timeout time.Duration, addr string) error {
 // All of these errors name the upstream, and none of what they become does.
 func TestFailureOf(t *testing.T) {
 	const secret = "upstream.example"
-	closed := httptest.NewServer(nil)
-	closed.Close()
 	op := func(op string, err error) error {
 		return &net.OpError{Op: op, Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, Err: err}
 	}
@@ -63,7 +60,7 @@ func TestFailureOf(t *testing.T) {
 		{op("dial", os.ErrDeadlineExceeded), reasonTimeout},
 		{op("read", os.NewSyscallError("read", syscall.ECONNRESET)), reasonReset},
 		{op("read", errors.New(secret)), reasonReset},
-		{dial(t, time.Minute, closed.Listener.Addr().String()), reasonRefused},
+		{dial(t, time.Minute, unused(t)), reasonRefused},
 		{dial(t, time.Minute, secret+"..invalid:80"), reasonDNS},
 		{dial(t, -1, "192.0.2.1:80"), reasonTimeout},
 		{io.EOF, reasonReset},

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -22,6 +23,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/voyo-music/caddy-voyo/cache"
+	"github.com/voyo-music/caddy-voyo/internal/ports"
 	"github.com/voyo-music/caddy-voyo/resolver"
 )
 
@@ -60,6 +62,17 @@ func found(ans *resolver.Answer) resolverFunc {
 		}
 		return ans, nil
 	}
+}
+
+// unused returns an address at which nobody listens, nor will before the test has ended.
+func unused(t *testing.T) string {
+	t.Helper()
+	port, release, err := ports.Reserve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // newTestHandler returns a handler with resolvers named test0, test1, ... that

@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -17,8 +16,7 @@ import (
 
 // What a shield answers decides who is asked next, and whether the shield is well.
 func TestShieldAnswers(t *testing.T) {
-	gone := httptest.NewServer(nil)
-	gone.Close()
+	gone := "http://" + unused(t)
 	abort := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 	page := says(200, "Content-Type", "text/html")
 	foreign := func(status int) http.HandlerFunc {
@@ -73,7 +71,7 @@ func TestShieldAnswers(t *testing.T) {
 		{name: "other version", answer: says(200, "Etag", `"2"`), header: ranged, want: "next", next: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			url := gone.URL
+			url := gone
 			if c.answer != nil {
 				url = newFakeShield(t, c.answer).URL
 			}

@@ -42,8 +42,8 @@ func fetch(t *testing.T, h *Handler, header http.Header) (string, *http.Response
 
 func TestFailover(t *testing.T) {
 	origin := newTestOrigin(t)
-	closed := httptest.NewServer(nil)
-	closed.Close()
+	const nobody = "/nobody"
+	unanswered := "http://" + unused(t) + "?secret"
 
 	rangeOf := func(s string) http.Header { return http.Header{"Range": {s}} }
 	conditional := http.Header{"If-None-Match": {`"1"`}}
@@ -64,6 +64,7 @@ func TestFailover(t *testing.T) {
 		{"failing resolver", [][]string{{"/status/500"}, {"/ok"}}, nil, "ok", nil, []string{"/status/500", "/ok"}},
 		{"busy", [][]string{{"/status/429"}, {"/ok"}}, nil, "ok", nil, []string{"/status/429", "/ok"}},
 		{"broken connection", [][]string{{"/abort", "/ok"}}, nil, "ok", nil, []string{"/abort", "/ok"}},
+		{"no connection", [][]string{{nobody, "/ok"}}, nil, "ok", nil, []string{"/ok"}},
 		{"encoded", [][]string{{"/gzip", "/ok"}}, nil, "ok", nil, []string{"/gzip", "/ok"}},
 		{"page", [][]string{{"/type/text/html", "/ok"}}, nil, "ok", nil, []string{"/type/text/html", "/ok"}},
 		{"JSON", [][]string{{"/type/application/json", "/ok"}}, nil, "ok", nil, []string{"/type/application/json", "/ok"}},
@@ -91,12 +92,17 @@ func TestFailover(t *testing.T) {
 		{"no other bitrate after a failure", [][]string{{"/status/404", "/status/502"}, {"/status/404"}}, nil, "", failure{reasonStatus, 502},
 			[]string{"/status/404", "/status/502", "/status/404"}},
 		{"failure", [][]string{{"/abort"}}, nil, "", failure{reason: reasonReset}, []string{"/abort"}},
+		{"nobody there", [][]string{{nobody}}, nil, "", failure{reason: reasonRefused}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			origin.asked()
 			var resolvers []resolver.Resolver
 			for _, paths := range c.paths {
-				resolvers = append(resolvers, at(origin.all(paths...)...))
+				places := origin.all(paths...)
+				if paths[0] == nobody {
+					places[0] = unanswered
+				}
+				resolvers = append(resolvers, at(places...))
 			}
 			h := newTestHandler(t, resolvers...)
 			logs := observe(h)
