@@ -76,6 +76,7 @@ func (l *Log) settle() {
 		}
 		l.mu.Lock() // there is no connection: when there is one again
 		l.owed = slices.Concat(due[i:], l.owed)
+		slices.SortFunc(l.owed, func(a, b owed) int { return cmp.Compare(a.seq, b.seq) }) // others may have put back earlier ones
 		l.owed = l.owed[max(0, len(l.owed)-maxOwed):]
 		l.mu.Unlock()
 		return
