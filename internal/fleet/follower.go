@@ -116,13 +116,6 @@ func (f *Follower) Close() {
 	l.settle() // others may have waited for it
 }
 
-// Position returns what was applied last.
-func (f *Follower) Position() Position {
-	f.log.mu.Lock()
-	defer f.log.mu.Unlock()
-	return f.told
-}
-
 // applied returns the sequence number up to which the present log is applied. Log.mu is
 // held.
 func (f *Follower) applied() uint64 {

@@ -112,7 +112,14 @@ func (n *node) awaitAway(t *testing.T) {
 	n.awaitStatus(t, "not to be current", func(s Status) bool { return !s.Current })
 }
 
-// record is what a follower was told.
+// Position returns what was applied last.
+func (f *Follower) Position() Position {
+	f.log.mu.Lock()
+	defer f.log.mu.Unlock()
+	return f.told
+}
+
+// story is what a follower was told.
 type story struct {
 	*Follower
 	*notes
