@@ -25,6 +25,7 @@ const openingPatience = 5 * time.Second
 // need not be configured: the handlers bring it along.
 type App struct {
 	sizes   map[string]int64  // of the disks, by directory
+	rooms   map[*state]room   // what is kept together has one
 	member  member            // of the fleet that handlers are in
 	members map[*state]member // what is kept together is kept in step together
 	opened  chan struct{}     // closed once there is nothing to wait for
@@ -46,6 +47,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the app.
 func (a *App) Provision(caddy.Context) error {
 	a.sizes = make(map[string]int64)
+	a.rooms = make(map[*state]room)
 	a.members = make(map[*state]member)
 	a.opened = make(chan struct{})
 	return nil
@@ -55,7 +57,7 @@ func (a *App) Provision(caddy.Context) error {
 // given back as the handlers are cleaned up.
 func (a *App) Start() error {
 	for _, h := range a.list() {
-		if err := h.lease.open(h.places, a.members[h.state]); err != nil {
+		if err := h.lease.open(a.rooms[h.state], a.members[h.state]); err != nil {
 			return err
 		}
 	}
@@ -100,6 +102,14 @@ func (a *App) add(h *Handler) error {
 		}
 		a.sizes[p.path] = p.size
 	}
+	shared := room{h.lease.limits, h.places}
+	if other, ok := a.rooms[h.state]; ok {
+		var err error
+		if shared, err = shared.with(other); err != nil {
+			return err
+		}
+	}
+	a.rooms[h.state] = shared
 	if h.member != (member{}) {
 		if a.member != (member{}) && a.member != h.member {
 			return errFleets
@@ -134,7 +144,7 @@ func (h *Handler) joinApp(ctx caddy.Context) error {
 // Caddy has started the configuration's servers, maybe. Else what is kept there would be
 // fetched again.
 func (h *Handler) awaitDisks(ctx context.Context) {
-	if h.app.isOpen() || len(h.places.list()) == 0 && !h.unjoined() {
+	if h.app.isOpen() || len(h.app.rooms[h.state].places.list()) == 0 && !h.unjoined() {
 		return
 	}
 	patience := time.NewTimer(openingPatience)

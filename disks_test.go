@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/goleak"
 
+	"github.com/voyo-music/caddy-voyo/cache"
 	"github.com/voyo-music/caddy-voyo/cache/disk"
 )
 
@@ -247,6 +248,53 @@ func TestHandlersShareDisk(t *testing.T) {
 	checkStores(t, 0)
 }
 
+// Caches that handlers share have the most room that one of them gives, and the disk of the one
+// that has one, whichever of them Caddy sets up first.
+func TestHandlersShareCaches(t *testing.T) {
+	dir := t.TempDir()
+	with := func(settings string) string {
+		return `{"resolvers": [{"resolver": "fake", "upstream": "a.example:443"}], ` + settings + `}`
+	}
+	stored := with(fmt.Sprintf(`"stream": {"memory": %d, "disk": {"dir": %q, "size": %d}}`, 1<<30, dir, gib))
+	plain := with(fmt.Sprintf(`"art": {"entries": 12345}, "stream": {"memory": %d, "slice": %d}`, 64<<20, 64<<10))
+	for _, order := range [][]string{{stored, plain}, {plain, stored}, {plain, stored, plain}} {
+		c := newConfiguration(t)
+		var handlers []*Handler
+		for _, config := range order {
+			handlers = append(handlers, c.mustLoad(t, config))
+		}
+		c.mustStart(t)
+		one := handlers[0].state
+		for _, h := range handlers {
+			art, streams := h.lease.limits.art, h.lease.limits.streams
+			if h.state != one || art.Entries != 12345 || streams != (cache.Limits{Memory: 1 << 30, Slice: 64 << 10}) {
+				t.Errorf("it has room for %+v, %+v", art, streams)
+			}
+		}
+		if got := one.streams.Stats().Limits; got.Memory != 1<<30 || got.Slice != 64<<10 {
+			t.Errorf("in effect are %+v", got)
+		}
+		if disks := one.disksInUse(); disks.streams.disk() == nil || disks.art.disk() != nil {
+			t.Errorf("disks are %+v", disks)
+		}
+		for _, h := range handlers[1:] {
+			if err := h.Cleanup(); err != nil {
+				t.Error(err)
+			}
+		}
+		c.end()
+		checkStores(t, 0)
+	}
+	c := newConfiguration(t)
+	c.mustLoad(t, stored)
+	another := t.TempDir()
+	_, err := c.load(strings.Replace(stored, dir, another, 1))
+	if err == nil || !strings.Contains(err.Error(), "stream: handlers that share a cache have two disks for it: ") {
+		t.Errorf("with two disks: %v", err)
+	}
+	c.end()
+}
+
 // A directory that can't be opened fails the start, and what was opened before it
 // is given back.
 func TestDiskThatCannotBeOpened(t *testing.T) {
@@ -304,7 +352,8 @@ func TestRequestsAwaitDisks(t *testing.T) {
 				t.Fatal(err)
 			}
 			h := newTestHandler(t, found(nil))
-			h.app, h.places = a, places{art: place{path: artDisk}}
+			h.app = a
+			a.rooms[h.state] = room{places: places{art: place{path: artDisk}}}
 			answered := make(chan int, 1)
 			go func() { answered <- serve(t, h, http.MethodGet, "/health", nil).Code }()
 			synctest.Wait()

@@ -25,7 +25,7 @@ const nowhere = "nats://127.0.0.1:1"
 func mustJoin(t *testing.T, state string, m member) *lease {
 	t.Helper()
 	l := acquireState(stateKey("test", []string{t.Name(), state}, nil, ""), limits{})
-	if err := l.open(places{}, m); err != nil {
+	if err := l.open(room{}, m); err != nil {
 		t.Fatal(err)
 	}
 	return l

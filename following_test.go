@@ -37,7 +37,7 @@ func newFollowed(t *testing.T, dir string) *followed {
 		art:     place{artDisk, dir, filepath.Join(dir, artDisk), 16 * mib},
 		streams: place{streamDisk, dir, filepath.Join(dir, streamDisk), 16 * mib},
 	}
-	if err := l.open(places, member{}); err != nil {
+	if err := l.open(room{places: places}, member{}); err != nil {
 		t.Fatal(err)
 	}
 	l.state.position = nil // as if there had been a fleet from the beginning on
@@ -255,7 +255,7 @@ func TestFollowingTriesAgain(t *testing.T) {
 	l := acquireState(stateKey("test", []string{t.Name()}, nil, ""), limits{})
 	defer release(t, l)
 	m := member{urls: natstest.Start(t, 1).URLs()[0], node: "a"}
-	if err := l.open(places{art: place{artDisk, dir, filepath.Join(dir, artDisk), 16 * mib}}, m); err != nil {
+	if err := l.open(room{places: places{art: place{artDisk, dir, filepath.Join(dir, artDisk), 16 * mib}}}, m); err != nil {
 		t.Fatal(err)
 	}
 	tell := func() uint64 {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -145,14 +146,46 @@ func acquireState(key [sha256.Size]byte, l limits) *lease {
 	return held
 }
 
-// open opens the disks and joins the fleet, when the configuration starts. What was opened
-// when something else can't be is given back by release.
-func (l *lease) open(p places, m member) error {
-	opened, err := openDisks(p)
+// room is what the caches of a state may take.
+type room struct {
+	limits limits
+	places places
+}
+
+// with returns the room of caches that two handlers share: the most that either gives them.
+// Caddy sets up servers in another order each time, so that it can't be the first one's.
+func (r room) with(other room) (_ room, err error) {
+	r.limits.art = mostOf(r.limits.art, other.limits.art)
+	r.limits.streams = mostOf(r.limits.streams, other.limits.streams)
+	r.limits.pages = mostOf(r.limits.pages, other.limits.pages)
+	for _, p := range []struct{ own, other *place }{
+		{&r.places.art, &other.places.art},
+		{&r.places.streams, &other.places.streams},
+	} {
+		switch {
+		case *p.own == place{}:
+			*p.own = *p.other
+		case *p.other != place{} && p.own.path != p.other.path:
+			err = fmt.Errorf("%s: handlers that share a cache have two disks for it: %s and %s", p.own.kind, p.own.dir, p.other.dir)
+		}
+	}
+	return r, err
+}
+
+// mostOf returns limits in which what either of two may keep fits, be it of slices.
+func mostOf(a, b cache.Limits) cache.Limits {
+	return cache.Limits{Entries: max(a.Entries, b.Entries), Memory: max(a.Memory, b.Memory), Slice: min(a.Slice, b.Slice)}
+}
+
+// open opens the disks and joins the fleet, when the configuration starts, and has the room
+// that all its handlers give. What was opened when something else can't be is given back by
+// release.
+func (l *lease) open(r room, m member) error {
+	opened, err := openDisks(r.places)
 	if err == nil {
 		l.fleet, err = joinFleet(m)
 	}
-	l.state.equip(l, opened)
+	l.state.equip(l, opened, r.limits)
 	return err
 }
 
@@ -190,12 +223,15 @@ func (s *state) attach(l *lease) {
 	}
 }
 
-func (s *state) equip(l *lease, d disks) {
+func (s *state) equip(l *lease, d disks, most limits) {
 	s.fitting.Lock()
 	defer s.fitting.Unlock()
 	s.mu.Lock()
-	l.disks = d
+	l.disks, l.limits = d, most
 	first := s.leases[0] == l
+	if first {
+		s.setLimits(most)
+	}
 	s.mu.Unlock()
 	if first {
 		s.fit(d, l.fleet)
