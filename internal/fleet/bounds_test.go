@@ -26,6 +26,8 @@ func TestValidate(t *testing.T) {
 		"no host":         {Config{URLs: []string{"nats://a", "nats://:4222"}, Node: "n"}, "URL 2: it has no host"},
 		"another scheme":  {Config{URLs: []string{"http://a"}, Node: "n"}, "URL 1: its scheme must be nats, tls, ws or wss"},
 		"no URL at all":   {Config{URLs: []string{"nats://%zz"}, Node: "n"}, "URL 1: it can't be parsed"},
+		"no port":         {Config{URLs: []string{"a:65535", "a:65536"}, Node: "n"}, "URL 2: its port is not a number from 1 to 65535"},
+		"port zero":       {Config{URLs: []string{"tls://a:0"}, Node: "n"}, "URL 1: its port is not"},
 		"mixed":           {Config{URLs: []string{"nats://a", "ws://a"}, Node: "n"}, "can't be mixed"},
 		"no name":         {Config{URLs: []string{"a"}}, "node name"},
 		"a space":         {Config{URLs: []string{"a"}, Node: "a b"}, "node name"},

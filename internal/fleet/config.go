@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/nkeys"
@@ -51,8 +52,15 @@ func checkURL(text string) (scheme string, err error) {
 		return "", errors.New("its scheme must be nats, tls, ws or wss")
 	case u.Hostname() == "":
 		return "", errors.New("it has no host")
+	case u.Port() != "" && !isPort(u.Port()):
+		return "", errors.New("its port is not a number from 1 to 65535")
 	}
 	return u.Scheme, nil
+}
+
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n > 0
 }
 
 var nodeName = regexp.MustCompile(`^[-/_=.a-zA-Z0-9]{1,128}$`)
