@@ -165,7 +165,7 @@ func (a *API) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "timeout":
 			err = a.unmarshalTimeout(d)
 		default:
-			err = d.Errf("unknown subdirective %s", d.Val())
+			err = guest.Unknown(d, "format, header, timeout")
 		}
 		if err != nil {
 			return err
@@ -210,7 +210,7 @@ func (a *API) unmarshalTimeout(d *caddyfile.Dispenser) error {
 	}
 	timeout, err := caddy.ParseDuration(text)
 	if err != nil || timeout <= 0 {
-		return d.Errf("invalid timeout %s: must be a positive duration", text)
+		return d.Errf("invalid timeout %s: must be a positive duration, as in 8s", text)
 	}
 	a.Timeout = caddy.Duration(timeout)
 	return nil

@@ -25,7 +25,7 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 			"two URLs", "api https://a https://b", "",
 			"wrong argument count or unexpected line ending after 'https://b', at Testfile:1",
 		},
-		{"unknown", "api https://a {\n retries 3\n}", "", "unknown subdirective retries, at Testfile:2"},
+		{"unknown", "api https://a {\n retries 3\n}", "", "unrecognized subdirective 'retries'; known are: format, header, timeout, at Testfile:2"},
 		{
 			"unknown format", "api https://a {\n format xml\n}", "",
 			"unknown format xml: must be voyo or piped, at Testfile:2",
@@ -56,11 +56,11 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 		},
 		{
 			"malformed timeout", "api https://a {\n timeout soon\n}", "",
-			"invalid timeout soon: must be a positive duration, at Testfile:2",
+			"invalid timeout soon: must be a positive duration, as in 8s, at Testfile:2",
 		},
 		{
 			"no time", "api https://a {\n timeout 0s\n}", "",
-			"invalid timeout 0s: must be a positive duration, at Testfile:2",
+			"invalid timeout 0s: must be a positive duration, as in 8s, at Testfile:2",
 		},
 		{
 			"repeated timeout", "api https://a {\n timeout 1s\n timeout 2s\n}", "",

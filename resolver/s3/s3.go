@@ -169,7 +169,7 @@ func (s *S3) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		} else if list, ok := lists[d.Val()]; ok {
 			err = guest.Values(d, list)
 		} else {
-			err = d.Errf("unknown subdirective %s", d.Val())
+			err = guest.Unknown(d, "access_key, art, audio, bucket, endpoint, region, secret_key, video")
 		}
 		if err != nil {
 			return err

@@ -45,7 +45,7 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 			"",
 		},
 		{"surplus argument", "s3 x", "", "wrong argument count or unexpected line ending after 'x', at Testfile:1"},
-		{"unknown", "s3 {\n acl private\n}", "", "unknown subdirective acl, at Testfile:2"},
+		{"unknown", "s3 {\n acl private\n}", "", "unrecognized subdirective 'acl'; known are: access_key, art, audio, bucket, endpoint, region, secret_key, video, at Testfile:2"},
 		{"repeated value", "s3 {\n bucket a\n bucket b\n}", "", "bucket is already given, at Testfile:3"},
 		{"repeated list", "s3 {\n art a\n art b\n}", "", "art is already given, at Testfile:3"},
 		{

@@ -122,7 +122,7 @@ func (t *Template) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "art":
 			err = guest.Values(d, &t.Art)
 		default:
-			err = d.Errf("unknown subdirective %s", d.Val())
+			err = guest.Unknown(d, "art, audio, video")
 		}
 		if err != nil {
 			return err

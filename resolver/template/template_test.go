@@ -29,14 +29,14 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 			"surplus argument", "template x {\n audio http://a\n}", "",
 			"wrong argument count or unexpected line ending after 'x', at Testfile:1",
 		},
-		{"unknown", "template {\n audio http://a\n sound http://a\n}", "", "unknown subdirective sound, at Testfile:3"},
+		{"unknown", "template {\n audio http://a\n sound http://a\n}", "", "unrecognized subdirective 'sound'; known are: art, audio, video, at Testfile:3"},
 		{"repeated", "template {\n audio http://a\n audio http://b\n}", "", "audio is already given, at Testfile:3"},
 		{
 			"no argument", "template {\n art\n}", "",
 			"wrong argument count or unexpected line ending after 'art', at Testfile:2",
 		},
 		{"empty argument", "template {\n video http://a \"\"\n}", "", "video has an empty argument, at Testfile:2"},
-		{"block", "template {\n audio http://a {\n x\n }\n}", "", "unknown subdirective {, at Testfile:2"},
+		{"block", "template {\n audio http://a {\n x\n }\n}", "", "unexpected block, at Testfile:2"},
 	} {
 		t.Run(tc.name, func(t *testing.T) { guesttest.CheckAdapt(t, tc.segment, tc.want, tc.errs) })
 	}

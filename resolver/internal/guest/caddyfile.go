@@ -40,3 +40,11 @@ func Value(d *caddyfile.Dispenser, dst *string) error {
 	*dst = args[0]
 	return nil
 }
+
+// Unknown says that the subdirective under the cursor is none of the known ones.
+func Unknown(d *caddyfile.Dispenser, known string) error {
+	if d.Val() == "{" {
+		return d.Err("unexpected block")
+	}
+	return d.Errf("unrecognized subdirective '%s'; known are: %s", d.Val(), known)
+}
