@@ -89,6 +89,12 @@ func (q prefetchRequest) check() error {
 		return errors.New(`"ids" is required, and must not be empty`)
 	case len(q.IDs) > maxPrefetch:
 		return fmt.Errorf("ids: more than %d", maxPrefetch)
+	}
+	return q.checkVariant()
+}
+
+func (q prefetchRequest) checkVariant() error {
+	switch {
 	case q.Type != "" && q.Type != string(resolver.Audio) && q.Type != string(resolver.Video):
 		return fmt.Errorf("type: %q is neither audio nor video", abbreviated(q.Type))
 	case q.Quality != "" && q.Quality != "low" && q.Quality != "medium" && q.Quality != "high":

@@ -41,6 +41,9 @@ with what it has begun.
 			case len(args) == 0:
 				return usageError{errors.New("no track to prefetch")}
 			}
+			if err := asked.checkVariant(); err != nil {
+				return usageError{err}
+			}
 			p := progress{out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), total: len(ids), bar: isTerminal(cmd.OutOrStdout())}
 			for batch := range slices.Chunk(ids, prefetchBatch) {
 				asked.IDs = batch
