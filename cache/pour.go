@@ -229,14 +229,14 @@ func (c *Cache) advance(f *fill, n int) {
 }
 
 // announce is advance for one that goes on at once. It reports whether somebody has waited
-// for the fill's first bytes, and these are they.
+// for the fill's first bytes, and these are they, with more to come.
 func (c *Cache) announce(f *fill, n int) (first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	first = f.pos == f.start && f.readers > 0
 	c.absorb(f, n)
 	f.news()
-	return first
+	return first && f.pos != f.end
 }
 
 // absorb is advance without the news. The caller holds c.mu.
