@@ -257,6 +257,31 @@ func TestNotFoundInAGapIsRemembered(t *testing.T) {
 	})
 }
 
+// TestFailuresAreNotStored fails requests before their first byte, when a header has
+// already promised that what comes is kept.
+func TestFailuresAreNotStored(t *testing.T) {
+	for name, cached := range map[string]int64{"miss": 0, "partial": 500} {
+		t.Run(name, func(t *testing.T) {
+			c := newTest(t, Limits{Slice: 1000})
+			o := newOrigin(content(1, 100_000))
+			req := Request{Key: "a", Policy: policy(), Fetch: o.fetch}
+			if cached > 0 {
+				if err := c.Warm(t.Context(), req, cached); err != nil {
+					t.Fatal(err)
+				}
+				c.work.Wait()
+			}
+			o.wrap = func(context.Context, io.Reader) io.Reader {
+				return readerFunc(func([]byte) (int, error) { return 0, errReset })
+			}
+			resp, _, err := get(t, c, req, "Range", "bytes=50000-50009")
+			if cs := resp.Header.Get("Cache-Status"); err == nil || cs != "voyo; fwd="+name {
+				t.Errorf("%v; %s", err, cs)
+			}
+		})
+	}
+}
+
 func TestWarmBringsTheHead(t *testing.T) {
 	c := newTest(t, Limits{Slice: 1000})
 	o := newOrigin(content(22, 100_000))

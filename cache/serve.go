@@ -43,6 +43,7 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, req Request) (Stat
 		want = whole // where the object can't be resumed, and more of it is needed
 	}
 	if err != nil && !errors.Is(err, ErrAborted) {
+		t.outcome.stored = false // which was a promise: nothing has come that could be
 		w.Header().Set("Cache-Status", t.outcome.String())
 		t.tellMissing(w.Header(), err)
 		return Failed, err
