@@ -124,6 +124,9 @@ func (f *forwarding) rewrite(out *http.Request) {
 // passing completes the header of the origin's answer, and lets the cache know of
 // what has changed by it, before the client does.
 func (h *Handler) passing(r *http.Request, f *forwarding, resp *http.Response, w *relayWriter) error {
+	if resp.StatusCode < http.StatusContinue {
+		return errBadAnswer // net/http reads such a status, but panics rather than send it
+	}
 	countFetch(r.Context(), kindPage, originSource, resp, nil)
 	addVia(resp.Header, resp.ProtoMajor, resp.ProtoMinor)
 	if resp.StatusCode == http.StatusSwitchingProtocols {

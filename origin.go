@@ -174,9 +174,9 @@ func (h *Handler) fetchPage(f *forwarding, method string) cache.Fetch {
 		target := f.url
 		out := &http.Request{Method: method, URL: &target, Host: target.Host, Header: f.fetchHeader(header)}
 		resp, err := h.client.RoundTrip(out.WithContext(ctx))
-		if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
+		if err == nil && resp.StatusCode < http.StatusOK {
 			resp.Body.Close()
-			err = errBadAnswer // nobody has asked for that
+			err = errBadAnswer // nobody has asked for another protocol, and net/http sends no status below 100
 		}
 		countFetch(ctx, kindPage, originSource, resp, err)
 		if err != nil {

@@ -285,6 +285,14 @@ func TestOriginFails(t *testing.T) {
 			<-r.Context().Done()
 		case "/breaks":
 			panic(http.ErrAbortHandler)
+		case "/no-status":
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 099 Nothing\r\nContent-Length: 0\r\n\r\n")
+			conn.Close()
 		case "/breaks-late":
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, "the beginning")
@@ -306,8 +314,9 @@ func TestOriginFails(t *testing.T) {
 		}`, template("http://127.0.0.1:9"), origin))
 		for _, method := range []string{"GET", "POST"} {
 			for path, want := range map[string]string{
-				"/hangs?secret":  "504 VOYO page temporarily unavailable",
-				"/breaks?secret": "502 VOYO page temporarily unavailable",
+				"/hangs?secret":     "504 VOYO page temporarily unavailable",
+				"/breaks?secret":    "502 VOYO page temporarily unavailable",
+				"/no-status?secret": "502 VOYO page temporarily unavailable",
 			} {
 				if origin != o.URL {
 					want = "502 VOYO page temporarily unavailable"
