@@ -80,6 +80,7 @@ func (s *shape) parse(u *url.URL, rawIDs bool) (request, error) {
 	var query url.Values
 	if u.RawQuery != "" {
 		query = u.Query()
+		delete(query, "") // or else ?=video would be the type of a shape that has none
 	}
 	// As it was sent: an ID needs no percent-encoding, and what is encoded, be it
 	// a slash, must not become part of one by being decoded.
