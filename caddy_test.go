@@ -212,9 +212,18 @@ func newEdge(t *testing.T) *edge {
 	return e
 }
 
-// adapt returns a site's configuration as JSON.
+// adapt returns the configuration as JSON of a site that has no mistake which can be seen
+// before it is loaded.
 func (e *edge) adapt(t *testing.T, site string) []byte {
 	t.Helper()
+	config, err := e.tryAdapt(site)
+	if err != nil {
+		t.Fatalf("%v in:\n%s", err, site)
+	}
+	return config
+}
+
+func (e *edge) tryAdapt(site string) ([]byte, error) {
 	caddyfile := fmt.Sprintf(`{
 		admin %[5]s
 		persist_config off
@@ -233,16 +242,17 @@ func (e *edge) adapt(t *testing.T, site string) []byte {
 		%[4]s
 	}`, e.dir, e.port, heldNetwork, site, e.admin)
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
-	if err != nil {
-		t.Fatalf("%v in:\n%s", err, caddyfile)
-	}
-	return config
+	return config, err
 }
 
 // load makes the site the one that is served, be it the first or another one.
 func (e *edge) load(t *testing.T, site string) error {
 	t.Helper()
-	return e.loadJSON(t, e.adapt(t, site))
+	config, err := e.tryAdapt(site)
+	if err != nil {
+		return err
+	}
+	return e.loadJSON(t, config)
 }
 
 // loadJSON loads a whole configuration. Afterwards requests are answered by what

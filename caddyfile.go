@@ -2,7 +2,9 @@ package voyo
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -10,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/voyo-music/caddy-voyo/internal/expand"
 	"github.com/voyo-music/caddy-voyo/resolver"
 )
 
@@ -103,25 +106,28 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	err := parseBlock(d, "", block{
 		"resolver":          h.parseResolver,
 		"location_ttl":      readPositive(&h.LocationTTL),
-		"allowed_origins":   readList(&h.AllowedOrigins),
+		"allowed_origins":   checked(readList(&h.AllowedOrigins), h.checkOrigins),
 		"enforce_origins":   readFlag(&h.EnforceOrigins),
-		"allowed_upstreams": readList(&h.AllowedUpstreams),
+		"allowed_upstreams": checked(readList(&h.AllowedUpstreams), h.checkUpstreams),
 		"raw_ids":           readSwitch(&h.RawIDs),
-		"art":               h.parseArt,
-		"stream":            h.parseStream,
-		"origin":            h.parseOrigin,
+		"art":               checked(h.parseArt, h.checkCaches),
+		"stream":            checked(h.parseStream, h.checkCaches),
+		"origin":            checked(h.parseOrigin, h.checkOrigin),
 		"rate_limit":        h.parseRateLimit,
 		"transport":         h.parseTransport,
-		"public_url":        readText(&h.PublicURL),
+		"public_url":        checked(readText(&h.PublicURL), h.checkPublicURL),
 		"signed_urls":       h.parseSignedURLs,
-		"shield":            h.parseShield,
-		"fleet":             h.parseFleet,
+		"shield":            checked(h.parseShield, h.checkShields),
+		"fleet":             checked(h.parseFleet, h.checkFleet),
 	})
 	if err != nil {
 		return err
 	}
 	if len(h.ResolversRaw) == 0 {
 		return d.Err("voyo needs at least one resolver")
+	}
+	if err := h.checkEnforcement(); err != nil {
+		return d.WrapErr(err)
 	}
 	return nil
 }
@@ -220,7 +226,10 @@ func (h *Handler) parseSignedURLs(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	h.SignedURLs = new(SignedURLsConfig)
-	err := parseBlock(d, "signed_urls", block{"key": readMore(&h.SignedURLs.Keys)})
+	key := checked(readMore(&h.SignedURLs.Keys), func() error {
+		return expand.CheckSecret("signed_urls: key", h.SignedURLs.Keys[len(h.SignedURLs.Keys)-1])
+	})
+	err := parseBlock(d, "signed_urls", block{"key": key})
 	if err == nil && len(h.SignedURLs.Keys) == 0 {
 		err = d.Err("signed_urls needs a key")
 	}
@@ -257,4 +266,75 @@ func policyBlock(p *Policy) block {
 		"max_age":    readDuration(&p.MaxAge),
 		"max_object": readSize(&p.MaxObject),
 	}
+}
+
+// The checks of what has just been read. All of them are made again when the configuration
+// is loaded, when it is known what placeholders stand for.
+
+func (h *Handler) checkOrigins() error {
+	return expand.Known(h.provisionOrigins, h.AllowedOrigins...)
+}
+
+func (h *Handler) checkPublicURL() error {
+	return expand.Known(h.provisionPublicURL, h.PublicURL)
+}
+
+func (h *Handler) checkUpstreams() error {
+	return expand.Known(func(repl *caddy.Replacer) error {
+		hosts, err := expandAll(repl, "allowed_upstreams", h.AllowedUpstreams)
+		if err != nil {
+			return err
+		}
+		if _, err = resolver.NewGuard(nil, hosts); err != nil {
+			return fmt.Errorf("allowed_upstreams: %w", err)
+		}
+		return nil
+	}, h.AllowedUpstreams...)
+}
+
+func (h *Handler) checkCaches() error {
+	l, err := h.provisionPolicies()
+	if err != nil {
+		return err
+	}
+	return expand.Known(func(repl *caddy.Replacer) error { return h.provisionDisks(repl, l) }, h.diskDirs()...)
+}
+
+// diskDirs are the directories of disks, as they are written.
+func (h *Handler) diskDirs() (dirs []string) {
+	if h.Art != nil && h.Art.Disk != nil {
+		dirs = append(dirs, h.Art.Disk.Dir)
+	}
+	if h.Stream != nil && h.Stream.Disk != nil {
+		dirs = append(dirs, h.Stream.Disk.Dir)
+	}
+	return dirs
+}
+
+func (h *Handler) checkOrigin() error {
+	return expand.Known(func(repl *caddy.Replacer) error { return h.provisionOrigin(caddy.Context{}, repl) }, h.Origin.URL)
+}
+
+func (h *Handler) checkShields() error {
+	return expand.Known(func(repl *caddy.Replacer) error {
+		if _, err := h.Shield.list(repl); err != nil {
+			return fmt.Errorf("shield: %w", err)
+		}
+		return nil
+	}, h.Shield.URLs...)
+}
+
+// checkFleet leaves alone what depends on the machine: the file of the credentials, and the
+// name of the host.
+func (h *Handler) checkFleet() error {
+	written := FleetConfig{NATS: h.Fleet.NATS, Node: h.Fleet.Node}
+	if written.Node == "" {
+		written.Node = "node"
+	}
+	return expand.Known(func(repl *caddy.Replacer) error {
+		if _, err := written.member(repl); err != nil {
+			return fmt.Errorf("fleet: %w", err)
+		}
+		return nil
+	}, append(slices.Clone(written.NATS), written.Node)...)
 }

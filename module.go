@@ -171,6 +171,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.provisionOrigins(repl); err != nil {
 		return err
 	}
+	if err := h.provisionPublicURL(repl); err != nil {
+		return err
+	}
 	upstreams, err := expandAll(repl, "allowed_upstreams", h.AllowedUpstreams)
 	if err != nil {
 		return err
@@ -214,6 +217,10 @@ func (h *Handler) Validate() error {
 	if len(h.resolvers) == 0 {
 		return errors.New("at least one resolver is required")
 	}
+	return h.checkEnforcement()
+}
+
+func (h *Handler) checkEnforcement() error {
 	if h.EnforceOrigins && len(h.AllowedOrigins) == 0 {
 		return errors.New("enforce_origins needs allowed_origins: every origin would be refused")
 	}
@@ -290,6 +297,10 @@ func (h *Handler) provisionOrigins(repl *caddy.Replacer) error {
 	if err != nil {
 		return fmt.Errorf("allowed_origins: %w", err)
 	}
+	return nil
+}
+
+func (h *Handler) provisionPublicURL(repl *caddy.Replacer) error {
 	if h.PublicURL == "" {
 		return nil
 	}

@@ -65,16 +65,20 @@ func (h *Handler) provisionOrigin(ctx caddy.Context, repl *caddy.Replacer) error
 	if err != nil {
 		return fmt.Errorf("origin: %w", err)
 	}
-	raw, err := expand.Value(repl, "origin: url", h.Origin.URL)
-	if err != nil {
-		return err
-	}
-	u, err := parseOriginURL(raw)
+	u, err := h.Origin.url(repl)
 	if err != nil {
 		return fmt.Errorf("origin: %w", err)
 	}
 	h.origin = &gateway{url: u, policy: policy, ended: ctx.Context}
 	return nil
+}
+
+func (o OriginConfig) url(repl *caddy.Replacer) (*url.URL, error) {
+	raw, err := expand.Value(repl, "url", o.URL)
+	if err != nil {
+		return nil, err
+	}
+	return parseOriginURL(raw)
 }
 
 // cachePolicy returns the policy for the origin's answers.

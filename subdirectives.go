@@ -42,6 +42,20 @@ func parseBlock(d *caddyfile.Dispenser, parent string, b block) error {
 	return nil
 }
 
+// checked has what a subdirective has read checked at once, so that an error names the
+// line. The check is one that is made again when the configuration is loaded.
+func checked(read func(*caddyfile.Dispenser) error, check func() error) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		if err := read(d); err != nil {
+			return err
+		}
+		if err := check(); err != nil {
+			return d.WrapErr(err)
+		}
+		return nil
+	}
+}
+
 // argument returns the only argument, which may not be empty: in JSON that
 // would read as if it had not been given.
 func argument(d *caddyfile.Dispenser) (string, error) {

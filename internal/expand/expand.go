@@ -5,6 +5,7 @@ package expand
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -37,12 +38,30 @@ func Template(repl *caddy.Replacer, field, value string) (string, error) {
 // Secret is Value for credentials, which must not be written in a configuration:
 // the whole value has to be one placeholder.
 func Secret(repl *caddy.Replacer, field, value string) (string, error) {
+	if err := CheckSecret(field, value); err != nil {
+		return "", err
+	}
+	return Value(repl, field, value)
+}
+
+// CheckSecret refuses what Secret does, whatever the placeholder stands for.
+func CheckSecret(field, value string) error {
 	inner, opened := strings.CutPrefix(value, "{")
 	inner, closed := strings.CutSuffix(inner, "}")
 	if !opened || !closed || strings.ContainsAny(inner, "{}") || !Holds(value) {
-		return "", fmt.Errorf("%s: must be a placeholder such as {env.NAME} or {file./path}", field)
+		return fmt.Errorf("%s: must be a placeholder such as {env.NAME} or {file./path}", field)
 	}
-	return Value(repl, field, value)
+	return nil
+}
+
+// Known checks values where they are read, so that an error can name the line, unless one
+// of them takes something from the environment or a file: what that is counts where the
+// configuration is loaded.
+func Known(check func(*caddy.Replacer) error, values ...string) error {
+	if slices.ContainsFunc(values, Holds) {
+		return nil
+	}
+	return check(caddy.NewReplacer())
 }
 
 // Holds reports whether the value takes something from the environment or a file.

@@ -78,18 +78,27 @@ func (API) CaddyModule() caddy.ModuleInfo {
 
 // Provision expands the configuration and compiles the URL.
 func (a *API) Provision(caddy.Context) error {
-	if a.Format == "" {
-		a.Format = defaultFormat
-	}
 	if a.Timeout == 0 {
 		a.Timeout = caddy.Duration(defaultTimeout)
+	}
+	repl := caddy.NewReplacer()
+	if err := a.compile(repl); err != nil {
+		return err
+	}
+	var err error
+	a.header, err = expandHeaders(repl, a.Headers)
+	return err
+}
+
+// compile expands and compiles the URL, as its format wants it.
+func (a *API) compile(repl *caddy.Replacer) error {
+	if a.Format == "" {
+		a.Format = defaultFormat
 	}
 	var known bool
 	if a.format, known = formats[a.Format]; !known {
 		return fmt.Errorf("unknown format %q: must be voyo or piped", a.Format)
 	}
-
-	repl := caddy.NewReplacer()
 	text, err := expand.Template(repl, "url", a.URL)
 	if err != nil {
 		return err
@@ -97,8 +106,7 @@ func (a *API) Provision(caddy.Context) error {
 	if a.url, err = a.format.compile(text); err != nil {
 		return fmt.Errorf("url: %w", err)
 	}
-	a.header, err = expandHeaders(repl, a.Headers)
-	return err
+	return nil
 }
 
 // Validate refuses a timeout that makes no sense.
@@ -171,7 +179,8 @@ func (a *API) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	return nil
+	read := *a // defaults are not for the configuration that is written
+	return guest.Check(d, read.compile, a.URL)
 }
 
 func (a *API) unmarshalFormat(d *caddyfile.Dispenser) error {
@@ -197,7 +206,10 @@ func (a *API) unmarshalHeader(d *caddyfile.Dispenser) error {
 		a.Headers = make(map[string]string)
 	}
 	a.Headers[name] = value
-	return nil
+	return guest.Check(d, func(repl *caddy.Replacer) error {
+		_, err := expandHeaders(repl, map[string]string{name: value})
+		return err
+	}, value)
 }
 
 func (a *API) unmarshalTimeout(d *caddyfile.Dispenser) error {

@@ -167,7 +167,7 @@ func (s *S3) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if value, ok := values[d.Val()]; ok {
 			err = guest.Value(d, value)
 		} else if list, ok := lists[d.Val()]; ok {
-			err = guest.Values(d, list)
+			err = guest.Candidates(d, list, compileKey)
 		} else {
 			err = guest.Unknown(d, "access_key, art, audio, bucket, endpoint, region, secret_key, video")
 		}
@@ -175,7 +175,21 @@ func (s *S3) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	return nil
+	if err := s.checkBlock(); err != nil {
+		return d.WrapErr(err)
+	}
+	return guest.Check(d, s.provisionBucket, s.Endpoint, s.Bucket, s.Region)
+}
+
+// checkBlock checks that what is required was given.
+func (s *S3) checkBlock() error {
+	if err := guest.CheckChoice(s.Audio, s.Video, s.Art); err != nil {
+		return err
+	}
+	if err := expand.CheckSecret("access_key", s.AccessKey); err != nil {
+		return err
+	}
+	return expand.CheckSecret("secret_key", s.SecretKey)
 }
 
 // Interface guards

@@ -116,17 +116,20 @@ func (t *Template) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		var err error
 		switch d.Val() {
 		case "audio":
-			err = guest.Values(d, &t.Audio)
+			err = guest.Candidates(d, &t.Audio, pattern.CompileURL)
 		case "video":
-			err = guest.Values(d, &t.Video)
+			err = guest.Candidates(d, &t.Video, pattern.CompileURL)
 		case "art":
-			err = guest.Values(d, &t.Art)
+			err = guest.Candidates(d, &t.Art, pattern.CompileURL)
 		default:
 			err = guest.Unknown(d, "art, audio, video")
 		}
 		if err != nil {
 			return err
 		}
+	}
+	if err := guest.CheckChoice(t.Audio, t.Video, t.Art); err != nil {
+		return d.WrapErr(err)
 	}
 	return nil
 }

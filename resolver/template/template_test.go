@@ -24,7 +24,7 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 			"unexpanded", "template {\n audio http://{env.H}/{http.voyo.id}\n}",
 			`{"audio":["http://{env.H}/{http.voyo.id}"]}`, "",
 		},
-		{"no block", "template", `{}`, ""},
+		{"no block", "template", "", "at least one of audio, video and art is needed, at Testfile:1"},
 		{
 			"surplus argument", "template x {\n audio http://a\n}", "",
 			"wrong argument count or unexpected line ending after 'x', at Testfile:1",

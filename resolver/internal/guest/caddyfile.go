@@ -4,7 +4,11 @@ package guest
 import (
 	"slices"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/voyo-music/caddy-voyo/internal/expand"
+	"github.com/voyo-music/caddy-voyo/resolver"
 )
 
 // Values reads one or more arguments of the subdirective under the cursor into
@@ -38,6 +42,35 @@ func Value(d *caddyfile.Dispenser, dst *string) error {
 		return d.ArgErr()
 	}
 	*dst = args[0]
+	return nil
+}
+
+// Candidates is Values for the candidates of the kind of thing that the subdirective
+// names.
+func Candidates[T any](d *caddyfile.Dispenser, dst *[]string, compile func(text string, kinds ...resolver.Kind) (T, error)) error {
+	list, kind := d.Val(), resolver.Stream
+	if list == "art" {
+		kind = resolver.Art
+	}
+	if err := Values(d, dst); err != nil {
+		return err
+	}
+	for i, text := range *dst {
+		if err := Check(d, func(repl *caddy.Replacer) error {
+			_, err := candidate(repl, list, i, kind, text, compile)
+			return err
+		}, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Check is expand.Known for values that the dispenser has just read.
+func Check(d *caddyfile.Dispenser, check func(*caddy.Replacer) error, values ...string) error {
+	if err := expand.Known(check, values...); err != nil {
+		return d.WrapErr(err)
+	}
 	return nil
 }
 

@@ -24,8 +24,8 @@ func NewChoice[T any](
 	compile func(text string, kinds ...resolver.Kind) (T, error),
 ) (Choice[T], error) {
 	var c Choice[T]
-	if len(audio)+len(video)+len(art) == 0 {
-		return c, errors.New("at least one of audio, video and art is needed")
+	if err := CheckChoice(audio, video, art); err != nil {
+		return c, err
 	}
 	for _, list := range []struct {
 		name  string
@@ -38,19 +38,37 @@ func NewChoice[T any](
 		{"art", resolver.Art, art, &c.art},
 	} {
 		for i, text := range list.texts {
-			field := fmt.Sprintf("%s, candidate %d", list.name, i+1)
-			text, err := expand.Template(repl, field, text)
+			compiled, err := candidate(repl, list.name, i, list.kind, text, compile)
 			if err != nil {
 				return Choice[T]{}, err
-			}
-			compiled, err := compile(text, list.kind)
-			if err != nil {
-				return Choice[T]{}, fmt.Errorf("%s: %w", field, err)
 			}
 			*list.to = append(*list.to, compiled)
 		}
 	}
 	return c, nil
+}
+
+// CheckChoice checks that there is something to choose from.
+func CheckChoice(audio, video, art []string) error {
+	if len(audio)+len(video)+len(art) == 0 {
+		return errors.New("at least one of audio, video and art is needed")
+	}
+	return nil
+}
+
+// candidate expands and compiles the candidate at a position in the list named.
+func candidate[T any](
+	repl *caddy.Replacer, list string, i int, kind resolver.Kind, text string,
+	compile func(text string, kinds ...resolver.Kind) (T, error),
+) (compiled T, err error) {
+	field := fmt.Sprintf("%s, candidate %d", list, i+1)
+	if text, err = expand.Template(repl, field, text); err != nil {
+		return compiled, err
+	}
+	if compiled, err = compile(text, kind); err != nil {
+		return compiled, fmt.Errorf("%s: %w", field, err)
+	}
+	return compiled, nil
 }
 
 // For returns the candidates for an asset; none if there are none.

@@ -4,12 +4,14 @@ package guesttest
 import (
 	"context"
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/voyo-music/caddy-voyo/internal/expand"
 	"github.com/voyo-music/caddy-voyo/resolver"
 )
 
@@ -56,12 +58,20 @@ func CheckAdapt(t *testing.T, segment, want, wantErr string) {
 	}
 }
 
-// CheckRefused checks that a segment is refused when it is loaded, with an error
-// that ends in want and does not hold the secret.
+// where ends an error that names the line.
+var where = regexp.MustCompile(`, at Testfile:\d+$`)
+
+// CheckRefused checks that a segment is refused, with the error given, which does not
+// hold the secret: when it is adapted, with the line, or if it has placeholders when it is
+// loaded.
 func CheckRefused(t *testing.T, segment, want, secret string) {
 	t.Helper()
-	_, err := Load(t, segment)
-	if err == nil || !strings.HasSuffix(err.Error(), ": "+want) {
+	config, err := Adapt(segment)
+	adapted := err == nil
+	if adapted && expand.Holds(segment) {
+		_, err = load(t, segment, config)
+	}
+	if err == nil || adapted != !where.MatchString(err.Error()) || !strings.HasSuffix(": "+where.ReplaceAllString(err.Error(), ""), ": "+want) {
 		t.Fatalf("got %v, want %s", err, want)
 	}
 	if strings.Contains(err.Error(), secret) {
@@ -76,6 +86,11 @@ func Load(t *testing.T, segment string) (resolver.Resolver, error) {
 	if err != nil {
 		t.Fatalf("adapting: %v", err)
 	}
+	return load(t, segment, config)
+}
+
+func load(t *testing.T, segment, config string) (resolver.Resolver, error) {
+	t.Helper()
 	d := caddyfile.NewTestDispenser(segment)
 	d.Next()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
