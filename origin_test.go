@@ -60,6 +60,14 @@ func (o *testOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer gz.Close()
 		_, _ = gz.Write([]byte(how))
 		return
+	case "empty":
+		if arg == "chunked" {
+			_ = http.NewResponseController(w).Flush()
+		}
+		return
+	case "unsatisfied":
+		status = http.StatusRequestedRangeNotSatisfiable
+		header.Set("Content-Range", "bytes */"+arg)
 	case "range":
 		status = http.StatusPartialContent
 		header.Set("Content-Range", "bytes "+arg)

@@ -229,8 +229,11 @@ func accept(resp *http.Response, a resolver.Asset, ext string, sent http.Header)
 	if err := checkAnswer(resp, a, ext, sent); err != nil {
 		return err
 	}
-	if a.Kind == resolver.Art && resp.StatusCode == http.StatusOK {
-		if err := sniffImage(resp); err != nil {
+	if a.Kind == resolver.Stream && isEmpty(resp) {
+		return resolver.ErrNotFound
+	}
+	if resp.StatusCode == http.StatusOK {
+		if err := sniff(resp, a.Kind); err != nil {
 			return err
 		}
 	}
@@ -316,8 +319,40 @@ func hasContent(resp *http.Response) bool {
 	return resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent
 }
 
-// sniffImage looks whether a cover's place has an image, while there is a next
-// place to ask. The cache will look again.
+// isEmpty reports whether an answer says that the object has no bytes. That is no track: it
+// may be what is left of an upload that failed, and would be kept like any other.
+func isEmpty(resp *http.Response) bool {
+	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		_, size, _ := byterange.ParseContentRange(resp.Header.Get("Content-Range"))
+		return size == 0
+	}
+	return hasContent(resp) && resp.ContentLength == 0
+}
+
+// sniff looks whether an answer has what its status promises, while there is a next
+// place to ask.
+func sniff(resp *http.Response, kind resolver.Kind) error {
+	switch {
+	case kind == resolver.Art:
+		return sniffImage(resp)
+	case resp.ContentLength < 0:
+		return sniffStream(resp)
+	default:
+		return nil
+	}
+}
+
+// sniffStream looks whether a body of unknown length has anything in it: that of a server
+// that fails behind the header ends there, as if it were whole.
+func sniffStream(resp *http.Response) error {
+	head, err := peek(resp, 1)
+	if err == nil && len(head) == 0 {
+		return errBadAnswer
+	}
+	return err
+}
+
+// sniffImage looks whether a cover's place has an image. The cache will look again.
 func sniffImage(resp *http.Response) error {
 	head, err := peek(resp, cache.SniffLen)
 	if err == nil && admitImage(make(http.Header), head) != nil {

@@ -110,7 +110,9 @@ func (l *Ledger) claim(o Object, version int, size int64) {
 		l.said[o.Path], l.claims[o.Path] = make(map[int]time.Time), make(map[claim]bool)
 	}
 	l.said[o.Path][version] = time.Now()
-	l.empty[o.Path] = l.empty[o.Path] || size == 0
+	if size == 0 { // which no track has
+		l.empty[o.Path], l.denials[o.Path] = true, time.Now()
+	}
 	l.claims[o.Path][claim{version, size}] = true
 }
 

@@ -49,6 +49,7 @@ func (s Script) Object(path string) Object {
 		Control: pick(r, "", "", "", "", "max-age=30", "max-age=0", "no-store", "private, max-age=100", "public, s-maxage=20",
 			"max-age=5, stale-while-revalidate=20, stale-if-error=40"),
 	}
+	o.Size = max(o.Size, 1) // what is empty is no track; some faults make one so
 	if strings.HasSuffix(path, ".png") {
 		o.Size = max(o.Size, int64(len(pngSignature)))
 	}
