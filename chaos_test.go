@@ -45,11 +45,19 @@ func TestChaos(t *testing.T) {
 		seeds = append(regressionSeeds(t), seeds...)
 	}
 	t.Logf("seeds %d to %d", *chaosSeed, *chaosSeed+uint64(*chaosRuns)-1)
-	sum := runChaos(t, seeds)
-	t.Log(sum)
+	sum := newChaosSum()
+	runChaos(t, seeds, sum)
 	if whole {
-		sum.checkComplete(t)
+		// Some of it is so rare that it depends on who comes first whether 200 seeds have it.
+		seed, last := *chaosSeed+uint64(*chaosRuns), *chaosSeed+uint64(5**chaosRuns)
+		for ; len(sum.missing()) > 0 && seed < last; seed += 2 {
+			runChaos(t, []uint64{seed, seed + 1}, sum)
+		}
+		if missing := sum.missing(); len(missing) > 0 {
+			t.Errorf("never happened: %q", missing)
+		}
 	}
+	t.Log(sum)
 }
 
 // regressionSeeds are those that have found something before.
@@ -70,12 +78,12 @@ func regressionSeeds(t *testing.T) (seeds []uint64) {
 	return seeds
 }
 
-// runChaos runs seeds, as many at a time as there are processors.
-func runChaos(t *testing.T, seeds []uint64) *chaosSum {
+// runChaos runs seeds, as many at a time as there are processors, and adds to sum what
+// happens.
+func runChaos(t *testing.T, seeds []uint64, sum *chaosSum) {
 	t.Helper()
 	log.SetOutput(io.Discard) // net/http logs what upstreams send unasked
 	defer log.SetOutput(os.Stderr)
-	sum := newChaosSum()
 	var next atomic.Int64
 	t.Run("seeds", func(t *testing.T) {
 		for range runtime.GOMAXPROCS(0) {
@@ -87,7 +95,6 @@ func runChaos(t *testing.T, seeds []uint64) *chaosSum {
 			})
 		}
 	})
-	return sum
 }
 
 // runChaosSeed runs one seed.
