@@ -159,13 +159,10 @@ func (u *upstream) getShield(ctx context.Context, s *shield, header http.Header)
 // body has not begun in the time that any upstream has.
 func (u *upstream) sendShield(ctx context.Context, s *shield, own http.Header) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	watch := func() (heard func()) {
-		return s.health.untilSilent(func() bool { return u.h.probe(s) }, func() { cancel(errShieldSilent) })
-	}
 	target := s.target(u.asset, u.h.linkKeys)
 	r := &http.Request{Method: http.MethodGet, URL: target, Host: target.Host, Header: own}
 	begin := time.AfterFunc(cache.StallTimeout, func() { cancel(errShieldSilent) })
-	heard := watch()
+	heard := u.h.watch(s, cancel)
 	resp, err := u.h.client.RoundTrip(r.WithContext(ctx))
 	heard()
 	if err == nil && ctx.Err() != nil {
@@ -180,9 +177,13 @@ func (u *upstream) sendShield(ctx context.Context, s *shield, own http.Header) (
 		cancel(nil)
 		return nil, err
 	}
-	silent := func(since time.Time) { u.h.shieldFailed(s, since, failureOf(errShieldSilent), false) }
-	resp.Body = &shieldBody{resp.Body, ctx, cancel, begin, s.health, watch, silent}
+	resp.Body = &shieldBody{resp.Body, u.h, s, ctx, cancel, begin}
 	return resp, nil
+}
+
+// watch cancels a request to a shield that is silent until heard is called.
+func (h *Handler) watch(s *shield, cancel context.CancelCauseFunc) (heard func()) {
+	return s.health.untilSilent(func() bool { return h.probe(s) }, func() { cancel(errShieldSilent) })
 }
 
 // acceptShield checks a shield's answer to a request with the header given, and returns
@@ -301,22 +302,21 @@ func (u *upstream) setTiers(header http.Header) {
 type shieldBody struct {
 	io.ReadCloser
 
+	h      *Handler
+	shield *shield
 	ctx    context.Context // of the request
 	cancel context.CancelCauseFunc
 	begin  *time.Timer // cancels ctx unless something of the body has come
-	health *shieldHealth
-	watch  func() (heard func()) // cancels ctx if the shield is silent until heard is called
-	silent func(since time.Time) // is called when it was
 }
 
 // Read implements io.Reader.
 func (b *shieldBody) Read(p []byte) (int, error) {
-	began, heard := time.Now(), b.watch()
+	began, heard := time.Now(), b.h.watch(b.shield, b.cancel)
 	n, err := b.ReadCloser.Read(p)
 	heard()
 	if n > 0 || err == io.EOF {
 		b.begin.Stop()
-		b.health.heard(time.Now())
+		b.shield.health.heard(time.Now())
 	}
 	if err == nil || err == io.EOF {
 		return n, err
@@ -325,7 +325,7 @@ func (b *shieldBody) Read(p []byte) (int, error) {
 		err = cause
 	}
 	if errors.Is(err, errShieldSilent) {
-		b.silent(began)
+		b.h.shieldFailed(b.shield, began, failureOf(err), false)
 	}
 	return n, err
 }

@@ -364,17 +364,26 @@ func sniffImage(resp *http.Response) error {
 // peek waits for the first n bytes of an answer's body, or all of a shorter one, and leaves
 // them in it.
 func peek(resp *http.Response, n int) ([]byte, error) {
-	body := bufio.NewReader(resp.Body)
-	head, err := body.Peek(n)
+	body, peeked := resp.Body.(*peekedBody)
+	if !peeked {
+		body = &peekedBody{bufio.NewReader(resp.Body), resp.Body}
+		resp.Body = body
+	}
+	head, err := body.buffered.Peek(n)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{body, resp.Body}
 	return head, nil
 }
+
+// peekedBody is a body whose beginning has been looked at.
+type peekedBody struct {
+	buffered *bufio.Reader
+	io.Closer
+}
+
+// Read implements io.Reader.
+func (b *peekedBody) Read(p []byte) (int, error) { return b.buffered.Read(p) }
 
 // discard gets rid of an answer. Its connection is worth some bytes, but no wait.
 func discard(resp *http.Response) {
