@@ -10,13 +10,15 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/voyo-music/caddy-voyo/internal/ports/portstest"
 )
 
 // startAdminEdge starts an edge that has an admin API.
 func startAdminEdge(t *testing.T, site string) *edge {
 	t.Helper()
 	e := newEdge(t)
-	e.admin = fmt.Sprintf("127.0.0.1:%d", reservePort(t))
+	e.admin = fmt.Sprintf("127.0.0.1:%d", portstest.Reserve(t))
 	if err := e.load(t, site); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/voyo-music/caddy-voyo/internal/ports/portstest"
 )
 
 var build struct {
@@ -64,12 +66,12 @@ type demo struct {
 // startDemo starts the demo, from the Caddyfile or from what adapt makes of it.
 func startDemo(t *testing.T, json bool) *demo {
 	t.Helper()
-	port := strconv.Itoa(reservePort(t))
+	port := strconv.Itoa(portstest.Reserve(t))
 	dir := t.TempDir()
 	d := &demo{newNode(t, port), port, append(os.Environ(),
 		"PORT="+port,
-		"DEMO_PORT="+strconv.Itoa(reservePort(t)),
-		"ADMIN_PORT="+strconv.Itoa(reservePort(t)),
+		"DEMO_PORT="+strconv.Itoa(portstest.Reserve(t)),
+		"ADMIN_PORT="+strconv.Itoa(portstest.Reserve(t)),
 		"XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)}
 	config := "Caddyfile.example"
 	if json {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/voyo-music/caddy-voyo/internal/ports/portstest"
 )
 
 // deployed is a node of deploy/Caddyfile, started as the systemd unit says, with the
@@ -90,7 +92,7 @@ func startDeployed(t *testing.T) *deployed {
 	bucket.Handle("/voyo-audio/", http.StripPrefix("/voyo-audio/", http.FileServer(http.Dir(repositoryFile(t, "testdata/demo")))))
 	upstream := newOrigin(t, bucket.ServeHTTP)
 
-	port, health := strconv.Itoa(reservePort(t)), strconv.Itoa(reservePort(t))
+	port, health := strconv.Itoa(portstest.Reserve(t)), strconv.Itoa(portstest.Reserve(t))
 	d := &deployed{node: newNode(t, port), local: newNode(t, health), unit: unitSettings(t), exited: make(chan error, 1)}
 	d.dir = shortDir(t)
 	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(d.dir, "notify"), Net: "unixgram"})

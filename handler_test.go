@@ -23,7 +23,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/voyo-music/caddy-voyo/cache"
-	"github.com/voyo-music/caddy-voyo/internal/ports"
+	"github.com/voyo-music/caddy-voyo/internal/ports/portstest"
 	"github.com/voyo-music/caddy-voyo/resolver"
 )
 
@@ -67,12 +67,7 @@ func found(ans *resolver.Answer) resolverFunc {
 // unused returns an address at which nobody listens, nor will before the test has ended.
 func unused(t *testing.T) string {
 	t.Helper()
-	port, release, err := ports.Reserve()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(release)
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(portstest.Reserve(t)))
 }
 
 // newTestHandler returns a handler with resolvers named test0, test1, ... that

@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-
-	"github.com/voyo-music/caddy-voyo/internal/ports"
 )
 
 // heldNetwork is the network that Caddys in this process listen on: ports that
@@ -101,16 +99,4 @@ func awaitListeners(t *testing.T, n int) {
 		defer held.mu.Unlock()
 		return held.copies == n
 	})
-}
-
-// reservePort returns a port that the system chose and, until the test ends, gives to
-// nobody else. It is for Caddys in processes of their own.
-func reservePort(t *testing.T) int {
-	t.Helper()
-	port, release, err := ports.Reserve()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(release)
-	return port
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/voyo-music/caddy-voyo/internal/ports/portstest"
 )
 
 // When the owner of a track is killed in the middle of a stream the listener gets every
@@ -68,7 +70,7 @@ func TestShieldsDead(t *testing.T) {
 		reason string
 		wait   time.Duration // at least
 	}{
-		{"nobody there", []string{fmt.Sprintf("http://127.0.0.1:%d", reservePort(t)), fmt.Sprintf("http://127.0.0.1:%d", reservePort(t))}, "refused", 0},
+		{"nobody there", []string{fmt.Sprintf("http://127.0.0.1:%d", portstest.Reserve(t)), fmt.Sprintf("http://127.0.0.1:%d", portstest.Reserve(t))}, "refused", 0},
 		{"hung", []string{hung.URL}, "timeout", 4 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {

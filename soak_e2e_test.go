@@ -15,6 +15,8 @@ import (
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
+
+	"github.com/voyo-music/caddy-voyo/internal/ports/portstest"
 )
 
 // go test -run TestSoak -soak.time=30m -soak.dir=docs -timeout 40m .
@@ -79,7 +81,7 @@ type soak struct {
 func startSoak(t *testing.T, a *archive, songs []song) *soak {
 	t.Helper()
 	disk := t.TempDir()
-	plain := newNode(t, fmt.Sprint(reservePort(t)))
+	plain := newNode(t, fmt.Sprint(portstest.Reserve(t)))
 	rough := newRough(t)
 	cert, key, pool := newCertificate(t)
 	trust := &tls.Config{RootCAs: pool}

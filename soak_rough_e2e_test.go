@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/voyo-music/caddy-voyo/internal/chaos"
+	"github.com/voyo-music/caddy-voyo/internal/ports/portstest"
 )
 
 // rough is the part of a soak whose upstream and clients misbehave: package chaos has
@@ -45,7 +46,7 @@ func newRough(t *testing.T) *rough {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	r := &rough{
-		url: fmt.Sprintf("http://127.0.0.1:%d", reservePort(t)), script: script, upstream: chaos.NewUpstream(script), origin: "http://" + l.Addr().String(),
+		url: fmt.Sprintf("http://127.0.0.1:%d", portstest.Reserve(t)), script: script, upstream: chaos.NewUpstream(script), origin: "http://" + l.Addr().String(),
 	}
 	r.upstream.Lag = roughLag
 	served := make(chan error, 1)

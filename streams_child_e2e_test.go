@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/voyo-music/caddy-voyo/internal/netlab"
+	"github.com/voyo-music/caddy-voyo/internal/ports/portstest"
 )
 
 // child is an edge in a process of its own, so that it can be measured, limited and
@@ -38,8 +39,8 @@ type child struct {
 // GOMEMLIMIT=256MiB.
 func newChild(t *testing.T, site string, env ...string) *child {
 	t.Helper()
-	port := strconv.Itoa(reservePort(t))
-	c := &child{node: newNode(t, port), bind: "127.0.0.1", admin: fmt.Sprintf("127.0.0.1:%d", reservePort(t))}
+	port := strconv.Itoa(portstest.Reserve(t))
+	c := &child{node: newNode(t, port), bind: "127.0.0.1", admin: fmt.Sprintf("127.0.0.1:%d", portstest.Reserve(t))}
 	c.operator = c.client
 	c.prepare(t, site, env...)
 	return c

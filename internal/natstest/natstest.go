@@ -17,7 +17,7 @@ import (
 	"testing"
 
 	"github.com/voyo-music/caddy-voyo/internal/peer"
-	"github.com/voyo-music/caddy-voyo/internal/ports"
+	"github.com/voyo-music/caddy-voyo/internal/ports/portstest"
 	"github.com/voyo-music/caddy-voyo/internal/tools"
 )
 
@@ -105,12 +105,7 @@ func Start(t testing.TB, n int, opts ...Option) *Cluster {
 // address returns a host and a port of its own, for as long as the test runs.
 func address(t testing.TB, host string) string {
 	t.Helper()
-	port, release, err := ports.Reserve()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(release)
-	return net.JoinHostPort(host, strconv.Itoa(port))
+	return net.JoinHostPort(host, strconv.Itoa(portstest.Reserve(t)))
 }
 
 // config returns the configuration of the server with an index. Clients are not told of
